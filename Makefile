@@ -1,0 +1,114 @@
+# make alone prints what there is. All of it needs no more than Go, make and
+# git, and no root; only race needs a C compiler, and only image needs Docker.
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE     ?= kube-aws-iam-controller:$(VERSION)
+PLATFORMS ?= linux/amd64,linux/arm64
+
+# How long each fuzz target runs, and the least share of statements, in percent,
+# that tests must run.
+FUZZTIME ?= 20s
+COVERAGE ?= 90
+
+BIN      := $(CURDIR)/bin
+PROGRAM  := bin/kube-aws-iam-controller
+MODULES  := . hack/localapi hack/tools
+
+# A failing command substitution before a command would go unnoticed; one on its
+# own does not.
+WITH_API := assets=$$(hack/localapi/build.sh) && KUBEBUILDER_ASSETS=$$assets
+
+SHELL := bash
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^##@ / { print substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+##@ Run
+
+.PHONY: build
+build: ## Build the controller into bin/
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(PROGRAM) ./cmd/kube-aws-iam-controller
+
+.PHONY: run
+run: ## Run the controller against the current kubeconfig (ARGS="--flags")
+	go run -ldflags "-X main.version=$(VERSION)" ./cmd/kube-aws-iam-controller $(ARGS)
+
+.PHONY: demo
+demo: build ## Show the main job on a local API server and STS double (KEEP=1 leaves it up)
+	@$(WITH_API) go run ./hack/demo --controller $(PROGRAM) $(if $(KEEP),--keep)
+
+.PHONY: image
+image: ## Build the container image (IMAGE, PLATFORMS, BUILDX="--push" or "--load")
+	docker buildx build --platform $(PLATFORMS) --build-arg VERSION=$(VERSION) --tag $(IMAGE) $(BUILDX) .
+
+##@ Test
+
+.PHONY: test
+test: ## Run all tests, against a real API server
+	@$(WITH_API) go test ./...
+
+.PHONY: race
+race: export CGO_ENABLED := 1
+race: ## Run all tests with the race detector (needs a C compiler)
+	@$(WITH_API) go test -race ./...
+
+.PHONY: cover
+cover: export CGO_ENABLED := $(if $(RACE),1,0)
+cover: | $(BIN) ## Run all tests and require their coverage of pkg and controllers (RACE=1: as race, too)
+	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... | grep -v /ststest$$ | paste -sd, -) && $(WITH_API) \
+		go test $(if $(RACE),-race) -covermode=atomic -coverpkg="$$covered" -coverprofile=$(BIN)/cover.out ./... | \
+		sed -E '/^[[:space:]].*coverage: 0.0% of statements$$/d; s/[[:space:]]+coverage: .* of statements in .*//'
+	@awk -v least=$(COVERAGE) -f hack/coverage.awk $(BIN)/cover.out
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' api cmd controllers pkg 2>/dev/null | \
+	while IFS=: read -r file target; do \
+		go test "./$${file%/*}" -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) || exit 1; \
+	done
+
+##@ Keep in order
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint ## Format all Go code
+	$(BIN)/golangci-lint fmt
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## Lint all Go code
+	$(BIN)/golangci-lint run
+	go vet ./...
+
+.PHONY: generate
+generate: $(BIN)/controller-gen ## Write deep copies, CRDs and the RBAC role from the code's types and markers
+ifneq ($(wildcard api),)
+	$(BIN)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(BIN)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+endif
+	$(BIN)/controller-gen rbac:roleName=kube-aws-iam-controller paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: tidy
+tidy: ## Bring every module's go.mod and go.sum up to date
+	@for module in $(MODULES); do echo "go -C $$module mod tidy" && go -C $$module mod tidy || exit 1; done
+
+.PHONY: verify
+verify: $(BIN)/controller-gen $(BIN)/golangci-lint $(BIN)/kustomize ## Check that all of the above is done, that manifests build, that packages import only what they may
+	@hack/verify.sh
+
+.PHONY: clean
+clean: ## Remove bin/ (the API server for tests stays in the user's cache folder)
+	rm -rf bin
+
+# The tools, each rebuilt when the versions that hack/tools/go.mod pins change.
+tool_golangci-lint  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+tool_controller-gen := sigs.k8s.io/controller-tools/cmd/controller-gen
+tool_kustomize      := sigs.k8s.io/kustomize/kustomize/v5
+
+$(BIN)/golangci-lint $(BIN)/controller-gen $(BIN)/kustomize: $(BIN)/%: hack/tools/go.mod | $(BIN)
+	@echo "Building $* (once)" >&2
+	@go -C hack/tools build -o $@ $(tool_$*)
+	@touch $@
+
+$(BIN):
+	@mkdir -p $@

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Prints the folder that holds etcd and kube-apiserver, as KUBEBUILDER_ASSETS
+# wants it; builds them on the first call, from the Go module proxy. Prebuilt
+# archives cannot be had everywhere, Go modules can.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+programs=(etcd kube-apiserver)
+
+complete() { # folder: are all programs there?
+	local program
+	for program in "${programs[@]}"; do
+		[[ -x $1/$program ]] || return 1
+	done
+}
+
+if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+	complete "$KUBEBUILDER_ASSETS" || {
+		echo "KUBEBUILDER_ASSETS: $KUBEBUILDER_ASSETS lacks one of: ${programs[*]}. Unset it to have them built." >&2
+		exit 1
+	}
+	# Tests run in their packages' folders, where a relative path would miss.
+	(cd "$KUBEBUILDER_ASSETS" && pwd)
+	exit
+fi
+
+# go.mod is the one place that names versions; reading it here, rather than
+# through go list, needs neither network nor module cache.
+pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$here/go.mod"; }
+kubernetes=$(pinned k8s.io/kubernetes)
+etcd=$(pinned go.etcd.io/etcd/server/v3)
+
+# What is built runs here and now, whatever the caller is cross-compiling.
+GOOS=$(go env GOHOSTOS) GOARCH=$(go env GOHOSTARCH)
+export GOOS GOARCH CGO_ENABLED=0 GOWORK=off
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/localapi
+assets=$cache/$kubernetes-$etcd-$GOOS-$GOARCH
+if complete "$assets"; then
+	echo "$assets"
+	exit
+fi
+
+# progress verb total: counts what go reports on stdin, and lets everything
+# that is not progress, which is to say errors, through.
+progress() {
+	local line count=0 step=100 start='' end='\n'
+	if [[ -t 2 ]]; then step=1 start='\r' end=''; fi
+	while IFS= read -r line; do
+		if [[ $line != "go: downloading "* && $line =~ [\ :#] ]]; then
+			printf '%s\n' "$line" >&2
+		elif ((++count % step == 0)); then
+			printf "$start  $1 %d$2$end" "$count" >&2
+		fi
+	done
+	if [[ -t 2 ]] && ((count > 0)); then echo >&2; fi
+}
+
+mkdir -p "$cache"
+# Without flock, two first runs at once merely both do the work.
+if command -v flock >/dev/null; then
+	exec 9>"$cache/.lock"
+	flock -n 9 || {
+		echo "Waiting for another build of the API server to finish." >&2
+		flock 9
+	}
+	if complete "$assets"; then
+		echo "$assets"
+		exit
+	fi
+fi
+partial=$(mktemp -d "$assets.XXXXXX")
+trap 'rm -rf "$partial"' EXIT
+
+cat >&2 <<EOF
+Building kube-apiserver $kubernetes and etcd $etcd for the tests and the demo.
+This happens once and takes some minutes; they are kept in $assets
+EOF
+
+mains=(go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver)
+go -C "$here" list -deps "${mains[@]}" 2>&1 >"$partial/packages" | progress 'modules downloaded:' ''
+total=$(wc -l <"$partial/packages")
+
+IFS=. read -r major minor _ <<<"${kubernetes#v}"
+version=k8s.io/component-base/version
+go -C "$here" build -v -o "$partial/" -ldflags "-s -w
+	-X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor" \
+	"${mains[@]}" 2>&1 | progress 'packages compiled:' " of at most $((total))"
+
+# Each rename is atomic and the folder counts only when both are in it, so an
+# interrupted build leaves nothing half done.
+mkdir -p "$assets"
+mv -f "$partial/server" "$assets/etcd"
+mv -f "$partial/kube-apiserver" "$assets/kube-apiserver"
+echo "$assets"

@@ -1,0 +1,57 @@
+// Package demand reads from a Kubernetes object which roles it wants and by which Secrets, and what in it will not work. It is pure:
+// it neither asks nor tells anybody.
+package demand
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// SecretPrefix begins the name of every Secret by which a pod asks for a role: what follows is the role's name.
+const SecretPrefix = "aws-iam-"
+
+// Source is the kind of object that asks.
+type Source string
+
+// Pod is the Source of a Secret that pods ask for by its name.
+const Pod Source = "Pod"
+
+// Demand is one object's wish for one Secret with the credentials of one role.
+type Demand struct {
+	// Secret is the name of the Secret, in the namespace of the object that asks.
+	Secret string
+	// Role is the role's name as it was asked for.
+	Role string
+	// Findings are what in the object will not work as its author expects although the Secret exists.
+	Findings []Finding
+}
+
+// Finding is a mistake that only its author can mend, as the Warning event that tells of it.
+type Finding struct {
+	// Reason is the event's reason: NeverRefreshed, OptionalSecret or MountPathMismatch.
+	Reason string
+	// Note says what is wrong, in which container, and what to do.
+	Note string
+}
+
+// The reasons of a Finding.
+const (
+	NeverRefreshed    = "NeverRefreshed"
+	OptionalSecret    = "OptionalSecret"
+	MountPathMismatch = "MountPathMismatch"
+)
+
+// Check tells why a Secret of this name can never be had, or nil. A pod may name a Secret that no API server would accept: it then
+// waits without end. Source for what a Secret may be called: "Object Names and IDs" in the Kubernetes documentation.
+func (d Demand) Check() error {
+	if d.Role == "" {
+		return fmt.Errorf("secret name %q names no role: write %s<role>", d.Secret, SecretPrefix)
+	}
+	if problems := validation.IsDNS1123Subdomain(d.Secret); len(problems) > 0 {
+		return fmt.Errorf("no Secret can be called %q (%s): a role whose name has upper-case letters, a path or one of _+=,@ "+
+			"needs an AWSIAMRole resource, whose name the pod then mounts", d.Secret, strings.Join(problems, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package ststest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// defaultDuration is how long a session lives when the call does not say.
+const defaultDuration = time.Hour
+
+// maxChained is the longest session of a role assumed by a role session (IAM User Guide, "Role chaining").
+const maxChained = time.Hour
+
+// packedAllowance is how many bytes of policies and tags a call may carry. STS packs them by a format it does not tell; this is the same
+// order of size.
+const packedAllowance = 4096
+
+// maxToken is the largest session token STS gives, in bytes.
+const maxToken = 4096
+
+// assumeRole answers AssumeRole.
+func (s *Server) assumeRole(req *request) (any, error) {
+	if err := s.authenticate(req); err != nil {
+		return nil, err
+	}
+	var v validator
+	v.role(req.form)
+	v.text("externalId", req.form, "ExternalId", externalIDLimits)
+	v.tags(tagsOf(req.form))
+	role, err := v.done(req.form)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packedSize(req.form)
+	if err != nil {
+		return nil, err
+	}
+	if !s.trusts(req.call) {
+		return nil, forbidden("AccessDenied",
+			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", req.call.Caller, role.arn))
+	}
+	result, err := s.issue(req, role, packed)
+	if err != nil {
+		return nil, err
+	}
+	return &assumeRoleResponse{Result: result, RequestID: req.id}, nil
+}
+
+// issue makes the session that was asked for, if the role allows sessions that long.
+func (s *Server) issue(req *request, role role, packed int) (issued, error) {
+	duration, err := s.duration(req)
+	if err != nil {
+		return issued{}, err
+	}
+	expires := req.now.Add(duration)
+	if req.fault == AlreadyExpired {
+		expires = req.now.Add(-time.Minute)
+	}
+	session := newSession(role, req.call.SessionName, req.now, expires)
+	s.mu.Lock()
+	keys := s.keys.add(session, req.now)
+	s.mu.Unlock()
+
+	req.call.AccessKeyID = keys.AccessKeyID
+	size := len(keys.SessionToken)
+	result := issued{
+		Credentials: &credentials{
+			AccessKeyID:     keys.AccessKeyID,
+			SecretAccessKey: keys.SecretAccessKey,
+			SessionToken:    keys.SessionToken,
+			Expiration:      formatTime(session.expires),
+		},
+		AssumedRoleUser:         assumedRoleUser{AssumedRoleID: session.userID, Arn: session.arn},
+		PackedPolicySize:        packed,
+		SessionTokenSize:        size,
+		SessionTokenUtilization: percentOf(size, maxToken),
+	}
+	if req.fault == MissingExpiration {
+		result.Credentials.Expiration = ""
+	}
+	if req.fault == MissingCredentials {
+		result.Credentials = nil
+	}
+	return result, nil
+}
+
+// duration is how long the session lives: as ordered, else as asked, else an hour. What was asked is checked first.
+func (s *Server) duration(req *request) (time.Duration, error) {
+	asked := req.call.Duration
+	if asked == 0 {
+		asked = defaultDuration
+	}
+	if req.caller != nil && req.caller.temporary() && asked > maxChained {
+		return 0, badRequest(codeValidation,
+			"The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining")
+	}
+	longest := s.maxSessionDuration(req.call.RoleARN)
+	if req.call.Duration > longest {
+		return 0, badRequest(codeValidation,
+			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	s.mu.Lock()
+	lifetime := s.orders.lifetime
+	s.mu.Unlock()
+	if lifetime > 0 {
+		return lifetime, nil
+	}
+	return min(asked, longest), nil // the default hour is cut to the role's maximum; more was refused above
+}
+
+// packedSize is the part of packedAllowance, in per cent and rounded up, that session policies and tags take: 0 if there are none.
+func packedSize(form url.Values) (int, error) {
+	policy := form.Get("Policy")
+	if policy != "" && !json.Valid([]byte(policy)) {
+		return 0, badRequest("MalformedPolicyDocument", "Syntax errors in policy.")
+	}
+	size := len(policy)
+	for _, arn := range members(form, "PolicyArns", "arn") {
+		size += len(arn)
+	}
+	for _, tag := range tagsOf(form) {
+		size += len(tag.key) + len(tag.value)
+	}
+	percent := percentOf(size, packedAllowance)
+	if percent > 100 {
+		return 0, badRequest("PackedPolicyTooLarge",
+			fmt.Sprintf("Packed size of session tags and policies consumes %d%% of allotted space.", percent))
+	}
+	return percent, nil
+}
+
+// percentOf is rounded up.
+func percentOf(part, whole int) int {
+	return (100*part + whole - 1) / whole
+}

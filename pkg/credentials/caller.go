@@ -1,0 +1,125 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// Caller is who the controller is for AWS.
+type Caller struct {
+	// ARN is what GetCallerIdentity answers.
+	ARN string
+	// Base is where roles are found that are asked for by name.
+	Base role.Base
+}
+
+// maxChained is the longest session of a role that is assumed by a role. Source: "Role chaining" in the IAM user guide; STS refuses
+// to issue more.
+const maxChained = time.Hour
+
+// Chained tells whether the controller is itself a role in a session, so that every role it assumes is chained.
+func (c Caller) Chained() bool {
+	parsed, err := arn.Parse(c.ARN)
+	return err == nil && parsed.Service == "sts" && strings.HasPrefix(parsed.Resource, "assumed-role/")
+}
+
+// Longest is the longest session, up to the wanted one, that STS can issue to this caller.
+func (c Caller) Longest(wanted time.Duration) time.Duration {
+	if c.Chained() {
+		return min(wanted, maxChained)
+	}
+	return wanted
+}
+
+// principal is what a trust policy names to let this caller in: for a session its role, whose path the session's ARN does not tell.
+func (c Caller) principal() string {
+	parsed, err := arn.Parse(c.ARN)
+	if err != nil || !c.Chained() {
+		return c.ARN
+	}
+	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + strings.Split(parsed.Resource, "/")[1]
+}
+
+// callerTimeout bounds finding out who the controller is.
+const callerTimeout = 15 * time.Second
+
+// Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials. Where no base
+// role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
+func (c *Client) Caller(ctx context.Context) (Caller, error) {
+	if known := c.caller.Load(); known != nil {
+		return *known, nil
+	}
+	answer, err, _ := c.asking.Do("caller", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
+		defer cancel()
+		found, err := c.findCaller(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.caller.Store(&found)
+		return found, nil
+	})
+	if err != nil {
+		return Caller{}, err
+	}
+	found, _ := answer.(Caller)
+	return found, nil
+}
+
+func (c *Client) findCaller(ctx context.Context) (Caller, error) {
+	if err := c.retrieve(ctx); err != nil {
+		return Caller{}, err
+	}
+	answer, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		c.forgetIfExpired(err)
+		kind, code := classify(err)
+		return Caller{}, &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again: " + detail(err)}
+	}
+	caller := Caller{ARN: aws.ToString(answer.Arn), Base: c.options.Base}
+	if caller.Base.IsZero() {
+		caller.Base, err = c.findBase(ctx, caller.ARN)
+	}
+	return caller, err
+}
+
+// findBase is the account of the instance's profile, or else the one of the caller.
+func (c *Client) findBase(ctx context.Context, caller string) (role.Base, error) {
+	client := imds.NewFromConfig(c.config, func(o *imds.Options) { o.Retryer = aws.NopRetryer{} })
+	if info, err := client.GetIAMInfo(ctx, &imds.GetIAMInfoInput{}); err == nil {
+		if base, err := role.BaseOf(info.InstanceProfileArn); err == nil {
+			return base, nil
+		}
+	}
+	base, err := role.BaseOf(caller)
+	if err != nil {
+		return role.Base{}, &Error{Kind: Rejected, Code: "BaseRoleARN", message: "no base role ARN can be derived from the caller's identity: set --base-role-arn: " + err.Error()}
+	}
+	return base, nil
+}
+
+// retrieve makes sure that the controller has credentials of its own, or says why not.
+func (c *Client) retrieve(ctx context.Context) error {
+	_, err := c.credentials.Retrieve(ctx)
+	if err == nil {
+		return nil
+	}
+	if _, answered := errors.AsType[smithy.APIError](err); answered {
+		c.forgetIfExpired(err)
+		kind, code := classify(err)
+		return &Error{Kind: kind, Code: code, message: "the controller cannot get AWS credentials of its own; tried again: " + detail(err)}
+	}
+	return &Error{Kind: Absent, Code: "NoCredentials", message: "the controller has no AWS credentials of its own. It looked for AWS_ACCESS_KEY_ID and " +
+		"AWS_SECRET_ACCESS_KEY, AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, the files of AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE, " +
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI and the instance's metadata service. Set one of them; tried again: " + detail(err)}
+}

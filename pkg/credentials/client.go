@@ -1,0 +1,199 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// Options of a Client. The AWS settings proper (Region, endpoint, profile, credentials) come from the SDK's own environment variables.
+type Options struct {
+	// Base is where roles are found that are asked for by name; if it is zero, the Client finds out.
+	Base role.Base
+	// Intermediate, unless zero, is a role that the Client assumes first and from which it assumes all others.
+	Intermediate Session
+	// QPS is how many roles are assumed in a second at most; the burst is the same.
+	QPS float64
+	// Now is the time.
+	Now func() time.Time
+	// Observe, if set, is called after each attempt at a call of STS, with the error code or "OK".
+	Observe func(operation, code string, took time.Duration)
+}
+
+// Client is the one caller of STS. It is safe for concurrent use.
+type Client struct {
+	options     Options
+	config      aws.Config
+	base        *aws.CredentialsCache // what the environment gives
+	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
+	sts         *sts.Client
+	limit       *rate.Limiter
+	caller      atomic.Pointer[Caller]
+	asking      singleflight.Group
+}
+
+const (
+	// attemptTimeout bounds one attempt at a call of STS, which usually takes well below a second.
+	attemptTimeout = 5 * time.Second
+	// maxAttempts is for what passes within seconds. What lasts longer is the work queue's to retry.
+	maxAttempts  = 3
+	maxBackoff   = 2 * time.Second
+	idleConns    = 100
+	expiryWindow = 5 * time.Minute
+)
+
+// New reads the AWS settings. It returns an error if they are wrong or name no Region, but asks nobody yet.
+func New(ctx context.Context, o Options) (*Client, error) {
+	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = idleConns
+	})
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(client),
+		config.WithEC2IMDSRegion(),
+		config.WithRetryer(func() aws.Retryer { return retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff) }),
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("the AWS settings in the environment are wrong: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("no AWS Region is set: set the environment variable AWS_REGION, such as AWS_REGION=eu-central-1")
+	}
+	c := &Client{options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS)))}
+	c.base = cached(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		// Reading the settings anew is what finds a file that was replaced: the SDK reads it once.
+		cfg, err := config.LoadDefaultConfig(ctx, load...)
+		if err != nil {
+			return aws.Credentials{}, err
+		}
+		return cfg.Credentials.Retrieve(ctx)
+	}))
+	c.credentials = c.base
+	if !o.Intermediate.Role.IsZero() {
+		c.credentials = cached(stscreds.NewAssumeRoleProvider(c.client(c.base), o.Intermediate.Role.String(), func(p *stscreds.AssumeRoleOptions) {
+			p.RoleSessionName = o.Intermediate.Name
+			p.Duration = maxChained
+		}))
+	}
+	c.sts = c.client(c.credentials)
+	return c, nil
+}
+
+func cached(p aws.CredentialsProvider) *aws.CredentialsCache {
+	return aws.NewCredentialsCache(p, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
+}
+
+// client makes an STS client that tells of each attempt and slows down when STS asks for it.
+func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
+	return sts.NewFromConfig(c.config, func(o *sts.Options) {
+		o.Credentials = p
+		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+				o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
+			})
+		})
+		o.APIOptions = append(o.APIOptions, c.observe)
+	})
+}
+
+// observe adds a step that runs once for each attempt.
+func (c *Client) observe(stack *middleware.Stack) error {
+	if c.options.Observe == nil {
+		return nil
+	}
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("observeAttempt",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			start := time.Now()
+			out, metadata, err := next.HandleFinalize(ctx, in)
+			code := "OK"
+			if err != nil {
+				_, code = classify(err)
+			}
+			c.options.Observe(middleware.GetOperationName(ctx), code, time.Since(start))
+			return out, metadata, err
+		}), "Retry", middleware.After)
+}
+
+// Region is the AWS Region of the environment.
+func (c *Client) Region() string { return c.config.Region }
+
+// Assume returns credentials for a session, or an *Error. They are complete, not expired, and nobody else has them. If the
+// controller's own credentials are refused as expired, it reads them anew and tries once more.
+func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
+	if err := c.limit.Wait(ctx); err != nil {
+		return Credentials{}, &Error{Kind: Throttled, Code: "LocalRateLimit", message: fmt.Sprintf("more roles are wanted than --sts-qps allows: credentials of role %s are late", s.Role)}
+	}
+	caller, err := c.Caller(ctx)
+	if err != nil {
+		return Credentials{}, err
+	}
+	credentials, err := c.assume(ctx, s)
+	if c.forgetIfExpired(err) {
+		credentials, err = c.assume(ctx, s)
+	}
+	if err == nil {
+		return credentials, nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return Credentials{}, known
+	}
+	return Credentials{}, explain(err, s, caller)
+}
+
+// forgetIfExpired drops what is remembered of the controller's own credentials, if the error says that they are good no longer.
+func (c *Client) forgetIfExpired(err error) bool {
+	if err == nil {
+		return false
+	}
+	if kind, _ := classify(err); kind != Expired {
+		return false
+	}
+	c.base.Invalidate()
+	c.credentials.Invalidate()
+	c.caller.Store(nil)
+	return true
+}
+
+// assume makes the one call and checks the answer.
+func (c *Client) assume(ctx context.Context, s Session) (Credentials, error) {
+	if err := c.retrieve(ctx); err != nil {
+		return Credentials{}, err
+	}
+	answer, err := c.sts.AssumeRole(ctx, &sts.AssumeRoleInput{
+		RoleArn:         aws.String(s.Role.String()),
+		RoleSessionName: aws.String(s.Name),
+		DurationSeconds: aws.Int32(int32(s.Duration.Seconds())),
+	})
+	if err != nil {
+		return Credentials{}, err
+	}
+	issued := c.options.Now().UTC().Truncate(time.Second)
+	got := answer.Credentials
+	if got == nil || aws.ToString(got.AccessKeyId) == "" || aws.ToString(got.SecretAccessKey) == "" || aws.ToString(got.SessionToken) == "" ||
+		got.Expiration == nil || !got.Expiration.After(issued) {
+		return Credentials{}, &Error{Kind: Unavailable, Code: "BadAnswer", message: fmt.Sprintf(
+			"STS answered for role %s with credentials that are incomplete or have expired: they are not used, and it is asked again", s.Role)}
+	}
+	return Credentials{
+		AccessKeyID:     *got.AccessKeyId,
+		SecretAccessKey: Redacted(*got.SecretAccessKey),
+		SessionToken:    Redacted(*got.SessionToken),
+		Issued:          issued,
+		Expires:         got.Expiration.UTC().Truncate(time.Second),
+	}, nil
+}

@@ -1,0 +1,113 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+)
+
+// Kind is why credentials could not be had, by what is to be done about it.
+type Kind int
+
+const (
+	// Unavailable: STS did not answer, or not as STS does. Nothing is known; try again.
+	Unavailable Kind = iota
+	// Throttled: STS asks for fewer calls a second.
+	Throttled
+	// Denied: the caller may not assume the role. Only a change in IAM mends it.
+	Denied
+	// Rejected: STS refuses the request as it is. A setting of the role, the account or this controller must change.
+	Rejected
+	// Expired: the controller's own credentials have expired, or STS does not know them.
+	Expired
+	// Absent: the controller has no credentials of its own.
+	Absent
+)
+
+// Error is a failed call of STS, in words for the user: what was asked, what came back, what to do. It holds no secrets.
+type Error struct {
+	Kind Kind
+	// Code is the error code of STS, or a word for what went wrong on the way there.
+	Code    string
+	message string
+}
+
+func (e *Error) Error() string { return e.message }
+
+// KindOf is the kind of an error of this package, and Unavailable of any other.
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return Unavailable
+}
+
+// The error codes of STS that need another answer than to try again later. Source: the errors of AssumeRole and AssumeRoleWithWebIdentity,
+// and "Common errors", in the STS API reference.
+var kinds = map[string]Kind{
+	"AccessDenied":            Denied,
+	"AccessDeniedException":   Denied,
+	"ExpiredToken":            Expired,
+	"ExpiredTokenException":   Expired,
+	"InvalidClientTokenId":    Expired,
+	"UnrecognizedClient":      Expired,
+	"SignatureDoesNotMatch":   Expired,
+	"RegionDisabledException": Rejected,
+	"MalformedPolicyDocument": Rejected,
+	"PackedPolicyTooLarge":    Rejected,
+	"ValidationError":         Rejected,
+	"InvalidIdentityToken":    Rejected,
+	"IDPRejectedClaim":        Rejected,
+}
+
+// classify finds the kind and the code of what the SDK returned.
+func classify(err error) (Kind, string) {
+	api, ok := errors.AsType[smithy.APIError](err)
+	switch {
+	case ok && retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary:
+		return Throttled, api.ErrorCode()
+	case ok:
+		return kinds[api.ErrorCode()], api.ErrorCode()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return Unavailable, "Timeout"
+	default:
+		return Unavailable, "NoAnswer"
+	}
+}
+
+// explain makes the Error of a failed AssumeRole.
+func explain(err error, s Session, c Caller) *Error {
+	kind, code := classify(err)
+	var message string
+	switch kind {
+	case Denied:
+		message = fmt.Sprintf("%s may not assume role %s (STS: %s). Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, "+
+			"and do the caller's own policies allow sts:AssumeRole on it? Tried again every minute", c.ARN, s.Role, code, c.principal())
+	case Rejected:
+		message = fmt.Sprintf("STS refuses to issue credentials of role %s: %s", s.Role, detail(err))
+	case Expired:
+		message = fmt.Sprintf("the controller's own AWS credentials are refused by STS (%s): renew them; credentials of role %s are issued as soon as they are good", code, s.Role)
+	case Throttled:
+		message = fmt.Sprintf("STS throttles the account (%s): credentials of role %s are late; if this stays, lower --sts-qps or look for other callers", code, s.Role)
+	default:
+		message = fmt.Sprintf("STS cannot be asked for credentials of role %s, tried again: %s", s.Role, detail(err))
+	}
+	return &Error{Kind: kind, Code: code, message: message}
+}
+
+// detail is the part of an SDK's error that tells something: code and message of an answer, or why there was none. The rest, such as request
+// IDs, changes with every call.
+func detail(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode() + ": " + api.ErrorMessage()
+	}
+	if sent, ok := errors.AsType[*url.Error](err); ok {
+		return sent.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,93 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-aws-iam-controller/pkg/credentials"
+)
+
+// Owned tells whether a Secret is the controller's own.
+func Owned(s *corev1.Secret) bool { return s.Labels[OwnerLabel] == OwnerValue }
+
+// Read returns the credentials in a Secret. The error says what is missing; it never holds what is there.
+func Read(s *corev1.Secret) (credentials.Credentials, error) {
+	var process processCredentials
+	if err := json.Unmarshal(s.Data[JSONKey], &process); err != nil {
+		return credentials.Credentials{}, fmt.Errorf("key %s is not the JSON of a credential_process", JSONKey)
+	}
+	if process.AccessKeyId == "" || process.SecretAccessKey == "" || process.SessionToken == "" {
+		return credentials.Credentials{}, fmt.Errorf("key %s is incomplete", JSONKey)
+	}
+	issued, expires, err := ReadLifetime(s)
+	if err != nil {
+		return credentials.Credentials{}, err
+	}
+	return credentials.Credentials{
+		AccessKeyID:     process.AccessKeyId,
+		SecretAccessKey: credentials.Redacted(process.SecretAccessKey),
+		SessionToken:    credentials.Redacted(process.SessionToken),
+		Issued:          issued,
+		Expires:         expires,
+	}, nil
+}
+
+// usualSession is how long credentials live that do not say when they were issued, as those of
+// zalando-incubator/kube-aws-iam-controller: the default of STS AssumeRole.
+const usualSession = time.Hour
+
+// ReadLifetime returns when the credentials in a Secret were issued and when they expire, at a small part of the cost of Read.
+func ReadLifetime(s *corev1.Secret) (issued, expires time.Time, err error) {
+	expires, err = time.Parse(time.RFC3339, string(s.Data[ExpireKey]))
+	if err != nil {
+		return time.Time{}, time.Time{}, fmt.Errorf("key %s is not a time of RFC 3339", ExpireKey)
+	}
+	issued, err = time.Parse(time.RFC3339, s.Annotations[IssuedAtAnnotation])
+	if err != nil || issued.After(expires) {
+		issued = expires.Add(-usualSession)
+	}
+	return issued, expires, nil
+}
+
+// Intact tells whether a Secret says what rendering its target with its own credentials would say: nobody edited it, and it
+// is for this role, session and mount path. Labels, annotations and keys that others added do not count.
+func Intact(s *corev1.Secret, t Target, held credentials.Credentials) bool {
+	want, err := Render(t, held)
+	if err != nil {
+		return false
+	}
+	return includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && includes(s.Data, want.Data, bytes.Equal)
+}
+
+// Replace is the existing Secret with the rendered one's content. Its identity stays, so that the API server refuses to write if
+// it is no longer the one that was judged; labels and annotations that others added stay too.
+func Replace(existing, rendered *corev1.Secret) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: *existing.ObjectMeta.DeepCopy(), Type: existing.Type, Data: rendered.Data}
+	s.Labels = merge(s.Labels, rendered.Labels)
+	s.Annotations = merge(s.Annotations, rendered.Annotations)
+	return s
+}
+
+func merge(existing, ours map[string]string) map[string]string {
+	if existing == nil {
+		existing = map[string]string{}
+	}
+	maps.Copy(existing, ours)
+	return existing
+}
+
+func equal(a, b string) bool { return a == b }
+
+func includes[V any](have, want map[string]V, same func(a, b V) bool) bool {
+	for key, value := range want {
+		if got, ok := have[key]; !ok || !same(got, value) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,144 @@
+// Package secret turns credentials into the Kubernetes Secret that pods mount, and reads back what such a Secret holds. It is pure.
+package secret
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kube-aws-iam-controller/pkg/credentials"
+)
+
+// The label by which a Secret is the controller's own. Without it, a Secret is never touched.
+const (
+	OwnerLabel = "heritage"
+	OwnerValue = "kube-aws-iam-controller"
+)
+
+// Annotations of a Secret: facts about its credentials that are no secrets.
+const (
+	RoleARNAnnotation     = "iam.amazonaws.com/role-arn"
+	AccessKeyIDAnnotation = "iam.amazonaws.com/access-key-id"
+	SessionNameAnnotation = "iam.amazonaws.com/session-name"
+	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells when half their life is over.
+	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
+)
+
+// The keys of a Secret's data.
+const (
+	ExpireKey    = "expire"
+	RoleARNKey   = "role-arn"
+	StaticKey    = "credentials"
+	ProcessKey   = "credentials.process"
+	JSONKey      = "credentials.json"
+	ConfigKey    = "config"
+	ContainerKey = "container.json"
+)
+
+// Target is what a Secret is to be for.
+type Target struct {
+	Name    types.NamespacedName
+	Session credentials.Session
+	// MountPath is the absolute path at which pods mount the Secret.
+	MountPath string
+	// Region goes into the AWS config file, if it is set.
+	Region string
+}
+
+// processCredentials is what a credential_process prints. Source: "Sourcing credentials with an external process" in the AWS SDKs
+// and Tools Reference Guide.
+type processCredentials struct {
+	Version         int
+	AccessKeyId     string //nolint:revive // AWS's name
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      string
+	AccountId       string //nolint:revive // AWS's name
+}
+
+// containerCredentials is what a container credentials endpoint answers. Source: "Container credential provider" in the AWS SDKs and Tools
+// Reference Guide.
+type containerCredentials struct {
+	AccessKeyId     string //nolint:revive // AWS's name
+	SecretAccessKey string
+	Token           string
+	Expiration      string
+	AccountId       string //nolint:revive // AWS's name
+	RoleArn         string //nolint:revive // AWS's name
+}
+
+// Render makes the Secret of a target from credentials of its role.
+func Render(t Target, c credentials.Credentials) (*corev1.Secret, error) {
+	arn := t.Session.Role.String()
+	process, err := json.Marshal(processCredentials{
+		Version:         1,
+		AccessKeyId:     c.AccessKeyID,
+		SecretAccessKey: string(c.SecretAccessKey),
+		SessionToken:    string(c.SessionToken),
+		Expiration:      timestamp(c.UsableUntil()),
+		AccountId:       t.Session.Role.Account(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	container, err := json.Marshal(containerCredentials{
+		AccessKeyId:     c.AccessKeyID,
+		SecretAccessKey: string(c.SecretAccessKey),
+		Token:           string(c.SessionToken),
+		Expiration:      timestamp(c.UsableUntil()),
+		AccountId:       t.Session.Role.Account(),
+		RoleArn:         arn,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: t.Name.Namespace,
+			Name:      t.Name.Name,
+			Labels:    map[string]string{OwnerLabel: OwnerValue},
+			Annotations: map[string]string{
+				RoleARNAnnotation:     arn,
+				AccessKeyIDAnnotation: c.AccessKeyID,
+				SessionNameAnnotation: t.Session.Name,
+				IssuedAtAnnotation:    timestamp(c.Issued),
+			},
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{
+			ExpireKey:    []byte(timestamp(c.Expires)),
+			RoleARNKey:   []byte(arn),
+			StaticKey:    static(c),
+			ProcessKey:   []byte("[default]\n" + processLine(t)),
+			JSONKey:      process,
+			ConfigKey:    config(t),
+			ContainerKey: container,
+		},
+	}, nil
+}
+
+// static is a shared credentials file with the keys themselves, for tools that cannot run a credential_process.
+func static(c credentials.Credentials) []byte {
+	return fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\naws_expiration = %s\n",
+		c.AccessKeyID, string(c.SecretAccessKey), string(c.SessionToken), timestamp(c.UsableUntil()))
+}
+
+// config is an AWS config file, for SDKs that look for credential_process there only.
+func config(t Target) []byte {
+	text := "[default]\n"
+	if t.Region != "" {
+		text += "region = " + t.Region + "\n"
+	}
+	return []byte(text + "sts_regional_endpoints = regional\n" + processLine(t))
+}
+
+func processLine(t Target) string {
+	return "credential_process = cat " + t.MountPath + "/" + JSONKey + "\n"
+}
+
+// timestamp is the one form that every AWS SDK reads: UTC, whole seconds, Z.
+func timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -1,0 +1,109 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// outcome is what came of acting on a decision: credentials that were written, or why not.
+type outcome struct {
+	issued  *credentials.Credentials
+	failure *failure
+}
+
+// act does what was decided. It is the only step that writes.
+func (r *reconciler) act(ctx context.Context, g gathered, d decision) outcome {
+	switch d.verb {
+	case issue:
+		return r.issue(ctx, g)
+	case remove:
+		return r.remove(ctx, g)
+	default:
+		return outcome{}
+	}
+}
+
+// issue gets credentials and writes them: into a new Secret, or over the very one that was judged.
+func (r *reconciler) issue(ctx context.Context, g gathered) outcome {
+	c, err := r.assume(ctx, g.target.Session)
+	if err != nil {
+		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
+	}
+	rendered, err := secret.Render(g.target, c)
+	if err != nil {
+		return outcome{failure: &failure{reason: ReasonCreateSecretFailed, action: "Render", note: err.Error()}}
+	}
+	if g.held == nil {
+		err = r.client.Create(ctx, rendered)
+	} else {
+		err = r.client.Update(ctx, secret.Replace(g.held.secret, rendered))
+	}
+	if err != nil {
+		return outcome{failure: r.explainWrite(ctx, g, err)}
+	}
+	return outcome{issued: &c}
+}
+
+// codeOf is a word for an error that stays the same when it comes back.
+func codeOf(err error) string {
+	if e, ok := err.(*credentials.Error); ok { //nolint:errorlint // Assume returns it unwrapped
+		return e.Code
+	}
+	return "Failed"
+}
+
+// explainWrite says why the API server did not take a Secret.
+func (r *reconciler) explainWrite(ctx context.Context, g gathered, err error) *failure {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		foreign, err := r.exists(ctx, g.name)
+		if err != nil || !foreign {
+			return passing("the Secret appeared meanwhile")
+		}
+		return &failure{reason: ReasonSecretNotManaged, action: "Create", note: notManaged(g.name)}
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err) && g.held != nil:
+		return passing("the Secret was changed meanwhile")
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
+		return passing("the namespace is going away")
+	case g.held == nil:
+		return &failure{reason: ReasonCreateSecretFailed, action: "Create", note: refusedBy("created", g.name, err)}
+	default:
+		return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: refusedBy("updated", g.name, err)}
+	}
+}
+
+// passing is a failure that is gone at the next look; nobody has to do anything.
+func passing(note string) *failure { return &failure{note: note} }
+
+func refusedBy(what string, s types.NamespacedName, err error) string {
+	note := fmt.Sprintf("Secret %q cannot be %s, tried again: %s", s.Name, what, err)
+	if strings.Contains(note, "immutable") {
+		note += fmt.Sprintf(". An immutable Secret cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s", s.Namespace, s.Name)
+	}
+	return note
+}
+
+// remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and judged anew.
+func (r *reconciler) remove(ctx context.Context, g gathered) outcome {
+	err := r.client.Delete(ctx, g.held.secret, client.Preconditions{
+		UID:             &g.held.secret.UID,
+		ResourceVersion: &g.held.secret.ResourceVersion,
+	})
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return outcome{}
+	case apierrors.IsConflict(err):
+		return outcome{failure: passing("the Secret was changed meanwhile")}
+	default:
+		return outcome{failure: &failure{reason: ReasonUpdateSecretFailed, action: "Delete", note: refusedBy("deleted", g.name, err)}}
+	}
+}

@@ -1,0 +1,192 @@
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/refresh"
+)
+
+// state is all that a decision about one Secret depends on.
+type state struct {
+	now time.Time
+	// wanted tells whether a live pod wants the Secret; if not, unwantedSince is when the last one went.
+	wanted        bool
+	unwantedSince time.Time
+	// invalid is why the role that is asked for can never be had.
+	invalid error
+	// unready is why the controller cannot tell which role is meant, or assume any.
+	unready error
+	verdict policy.Verdict
+	// foreign is true if a Secret of this name was seen that is not the controller's.
+	foreign bool
+	// held is the controller's own Secret, if there is one.
+	held *held
+	// failure is how the last attempt went wrong, if it did and none succeeded since.
+	failure *failure
+	// limit and grace are --refresh-limit and --unused-grace-period; spread is the Secret's own.
+	limit, grace time.Duration
+	spread       float64
+}
+
+// held is an existing Secret of the controller's own.
+type held struct {
+	secret *corev1.Secret
+	// credentials are zero if the Secret does not hold any that can be read.
+	credentials credentials.Credentials
+	// intact is false if the Secret is not what the controller would write for its target.
+	intact bool
+}
+
+func (h *held) life() refresh.Lifetime {
+	return refresh.Lifetime{Issued: h.credentials.Issued, Expires: h.credentials.Expires}
+}
+
+// dead tells whether a pod that starts now could not use the credentials.
+func (h *held) dead(now time.Time) bool { return !now.Before(h.credentials.UsableUntil()) }
+
+// verb is what to do about a Secret.
+type verb int
+
+// The zero value gives nothing to anybody.
+const (
+	// refuse gives no new credentials. A Secret that is there stays, and serves as long as its credentials do.
+	refuse verb = iota
+	// keep leaves everything as it is: the Secret that is there, or the one that is not.
+	keep
+	// issue gets credentials and writes them.
+	issue
+	// remove deletes the Secret.
+	remove
+)
+
+// decision is what to do now and when to look again.
+type decision struct {
+	verb verb
+	// reason is one word: of an event for a refusal, of a log line and a metric for the rest.
+	reason string
+	// note tells the user why, and what to do; for refusals only.
+	note string
+	// at is when to look again at the latest; zero if there is nothing left to look at.
+	at time.Time
+	// since is when issuing became necessary, if it is due for renewal.
+	since time.Time
+}
+
+// Reasons of decisions that are not reasons of events.
+const (
+	reasonNew      = "new"
+	reasonRefresh  = "refresh"
+	reasonRestored = "restored"
+	reasonUnused   = "unused"
+	reasonExpired  = "expired"
+)
+
+// refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
+const refusedRetry = time.Minute
+
+// decide is the whole judgement over one Secret. It reads top to bottom: the first thing that applies decides.
+func decide(s state) decision {
+	later := s.now.Add(refusedRetry)
+	switch {
+	case !s.wanted:
+		return s.unwanted()
+	case s.invalid != nil:
+		return s.refusal(ReasonInvalidRole, s.invalid.Error(), later)
+	case s.unready != nil:
+		return s.waiting(later)
+	case !s.verdict.Allowed:
+		return s.forbidden(later)
+	case s.foreign:
+		return s.refusal(ReasonSecretNotManaged, s.failure.note, later)
+	}
+	return s.need()
+}
+
+// unwanted keeps a Secret that nobody wants for the grace period, but never until its credentials die.
+func (s state) unwanted() decision {
+	if s.held == nil {
+		return decision{verb: keep, reason: reasonUnused}
+	}
+	at := earlier(s.unwantedSince.Add(s.grace), s.held.credentials.UsableUntil())
+	if s.now.Before(at) {
+		return decision{verb: keep, reason: reasonUnused, at: at}
+	}
+	return decision{verb: remove, reason: reasonUnused, at: s.now.Add(refusedRetry)}
+}
+
+// waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
+func (s state) waiting(later time.Time) decision {
+	if s.held != nil && s.now.Before(s.due()) {
+		return decision{verb: keep, at: later}
+	}
+	return s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), later)
+}
+
+// forbidden takes away a Secret whose role may not be had, at once.
+func (s state) forbidden(later time.Time) decision {
+	d := decision{verb: refuse, reason: ReasonRoleForbidden, note: s.verdict.Reason, at: later}
+	if s.held != nil {
+		d.verb = remove
+	}
+	return d
+}
+
+// need tells whether a wanted Secret is good for now, or why credentials must be issued; but not before the time of the next attempt.
+func (s state) need() decision {
+	d := decision{verb: issue}
+	switch {
+	case s.held == nil:
+		d.reason = reasonNew
+	case !s.held.intact:
+		d.reason, d.since = reasonRestored, s.now
+	case s.now.Before(s.due()):
+		return decision{verb: keep, at: s.due()}
+	default:
+		d.reason, d.since = reasonRefresh, s.due()
+	}
+	if s.failure != nil && s.now.Before(s.failure.until) {
+		return s.refusal(s.failure.reason, s.failure.note, s.failure.until)
+	}
+	return d
+}
+
+// due is when the credentials that are there are to be renewed.
+func (s state) due() time.Time { return s.held.life().Due(s.limit, s.spread) }
+
+// refusal leaves a Secret as it is until its credentials are dead, and then removes it: a pod must not start on dead credentials.
+func (s state) refusal(reason, note string, at time.Time) decision {
+	if s.held != nil {
+		if s.held.dead(s.now) {
+			return decision{verb: remove, reason: reasonExpired, note: note, at: s.now.Add(refusedRetry)}
+		}
+		at = earlier(at, s.held.credentials.UsableUntil())
+	}
+	return decision{verb: refuse, reason: reason, note: note, at: at}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// String is for messages of tests and logs.
+func (v verb) String() string {
+	switch v {
+	case refuse:
+		return "refuse"
+	case keep:
+		return "keep"
+	case issue:
+		return "issue"
+	case remove:
+		return "remove"
+	}
+	return fmt.Sprintf("verb %d", int(v))
+}

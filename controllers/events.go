@@ -1,0 +1,75 @@
+package controllers
+
+import (
+	"fmt"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+
+	"kube-aws-iam-controller/pkg/demand"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// Reasons of the events on pods, beside those of a demand.Finding.
+const (
+	ReasonCreateCredentials    = "CreateCredentials"
+	ReasonGetCredentialsFailed = "GetCredentialsFailed"
+	ReasonRoleForbidden        = "RoleForbidden"
+	ReasonInvalidRole          = "InvalidRole"
+	ReasonSecretNotManaged     = "SecretNotManaged"
+	ReasonCreateSecretFailed   = "CreateSecretFailed"
+	ReasonUpdateSecretFailed   = "UpdateSecretFailed"
+)
+
+// maxNote is how long the note of an event may be. Source: validation of events.k8s.io/v1.
+const maxNote = 1024
+
+// announcer writes events. The API's own series keep them few: events that agree in pod, Secret, reason and action are counted in one object.
+type announcer struct {
+	recorder events.EventRecorder
+}
+
+// created tells a pod that its Secret is there.
+func (a announcer) created(pod *wanter, s types.NamespacedName, note string) {
+	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeNormal, ReasonCreateCredentials, "AssumeRole", "%s", note)
+}
+
+// refused tells a pod why its Secret is not there or not renewed. The action keeps causes apart that have the same reason.
+func (a announcer) refused(pod *wanter, s types.NamespacedName, reason, action, note string) {
+	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+}
+
+// found tells a pod what in it will not work.
+func (a announcer) found(pod *wanter, s types.NamespacedName, f demand.Finding) {
+	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
+}
+
+// notManaged is the note about a Secret that somebody else made.
+func notManaged(s types.NamespacedName) string {
+	return fmt.Sprintf("Secret %q exists and is not this controller's: it is left alone, and the pod gets what is in it. Delete it, or hand it over: "+
+		"kubectl label secret --namespace %s %s %s=%s", s.Name, s.Namespace, s.Name, secret.OwnerLabel, secret.OwnerValue)
+}
+
+// shorten cuts a note to what an event can hold, between two characters.
+func shorten(note string) string {
+	if len(note) <= maxNote {
+		return note
+	}
+	const ellipsis = "…"
+	cut := maxNote - len(ellipsis)
+	for !utf8.RuneStart(note[cut]) {
+		cut--
+	}
+	return note[:cut] + ellipsis
+}
+
+func podReference(pod *wanter) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.name.Namespace, Name: pod.name.Name, UID: pod.uid}}
+}
+
+func secretReference(s types.NamespacedName) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
+}

@@ -1,0 +1,61 @@
+package controllers
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// failure is how an attempt to give credentials went wrong.
+type failure struct {
+	// reason and action are those of the event; without a reason the user is not told, as it will have passed when he looks.
+	reason, action string
+	// note says what went wrong and what to do.
+	note string
+	// until is when to try again.
+	until   time.Time
+	backoff wait.Backoff
+}
+
+// failures remembers of each Secret how the last attempt failed, until one succeeds or nobody wants it. The work queue knows how often a key
+// failed, but an event wakes it at once: without this, each new pod would mean one more call of STS for a role that cannot be had.
+type failures struct {
+	lock     sync.Mutex
+	bySecret map[types.NamespacedName]failure
+}
+
+// retries grow from a second to a minute: most causes pass at once, and what an admin mends in IAM is found within a minute.
+var retries = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Cap: time.Minute, Steps: math.MaxInt32}
+
+func newFailures() *failures { return &failures{bySecret: map[types.NamespacedName]failure{}} }
+
+func (f *failures) get(s types.NamespacedName) *failure {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if last, ok := f.bySecret[s]; ok {
+		return &last
+	}
+	return nil
+}
+
+// add remembers one more failure, and sets when to try again.
+func (f *failures) add(s types.NamespacedName, now time.Time, next failure) failure {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	next.backoff = retries
+	if last, ok := f.bySecret[s]; ok {
+		next.backoff = last.backoff
+	}
+	next.until = now.Add(next.backoff.Step())
+	f.bySecret[s] = next
+	return next
+}
+
+func (f *failures) clear(s types.NamespacedName) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	delete(f.bySecret, s)
+}

@@ -1,0 +1,30 @@
+package controllers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"slices"
+	"strings"
+)
+
+// leaseName is the name of the Lease: one for each set of namespaces, so that instances can share a cluster.
+func leaseName(namespaces []string) string {
+	if len(namespaces) == 0 {
+		return Name
+	}
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(namespaces)), ",")))
+	return Name + "-" + hex.EncodeToString(sum[:4])
+}
+
+// inClusterNamespace is where a pod finds the namespace that it runs in.
+const inClusterNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// leaseNamespace is where the Lease lies: in a cluster the controller's own namespace, which the manager finds if it is given none, and
+// kube-system otherwise.
+func leaseNamespace() string {
+	if _, err := os.Stat(inClusterNamespace); err == nil {
+		return ""
+	}
+	return "kube-system"
+}

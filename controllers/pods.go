@@ -1,0 +1,253 @@
+package controllers
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"kube-aws-iam-controller/pkg/demand"
+)
+
+// wanter is a pod that wants Secrets, reduced to what the controller needs of it.
+type wanter struct {
+	name types.NamespacedName
+	uid  types.UID
+	// since is when the controller first saw the pod.
+	since   time.Time
+	demands []demand.Demand
+	// told are the events that the pod has had; guarded by the store's lock.
+	told map[string]bool
+}
+
+// secrets are the names of the Secrets that the pod wants.
+func (w *wanter) secrets() []types.NamespacedName {
+	names := make([]types.NamespacedName, len(w.demands))
+	for i, d := range w.demands {
+		names[i] = types.NamespacedName{Namespace: w.name.Namespace, Name: d.Secret}
+	}
+	return names
+}
+
+// want is one pod's wish for one Secret.
+type want struct {
+	demand.Demand
+	pod *wanter
+}
+
+// podStore remembers the pods that want Secrets, and forgets all others at once: its memory follows what is wanted, not the size of the
+// cluster. A reflector for each watched namespace fills it.
+type podStore struct {
+	mountPath string
+	clock     clock.PassiveClock
+
+	lock   sync.RWMutex
+	byName map[types.NamespacedName]*wanter
+	// bySecret has the names of the pods that want a Secret.
+	bySecret map[types.NamespacedName]map[types.NamespacedName]*wanter
+	// left is when the last pod that wanted a Secret went away.
+	left map[types.NamespacedName]time.Time
+	// unsynced are the scopes of which the first list is still missing.
+	unsynced map[string]bool
+	syncedAt time.Time
+	synced   chan struct{}
+	// changed is told of each Secret for which the wanting pods have changed, once somebody listens.
+	changed func(types.NamespacedName)
+}
+
+// newPodStore makes an empty store that is in sync when every scope, a namespace or "" for all, has been listed.
+func newPodStore(scopes []string, mountPath string, c clock.PassiveClock) *podStore {
+	p := &podStore{
+		mountPath: mountPath,
+		clock:     c,
+		byName:    map[types.NamespacedName]*wanter{},
+		bySecret:  map[types.NamespacedName]map[types.NamespacedName]*wanter{},
+		left:      map[types.NamespacedName]time.Time{},
+		unsynced:  map[string]bool{},
+		synced:    make(chan struct{}),
+		changed:   func(types.NamespacedName) {},
+	}
+	for _, scope := range scopes {
+		p.unsynced[scope] = true
+	}
+	return p
+}
+
+// isSynced tells whether every pod has been listed.
+func (p *podStore) isSynced() bool {
+	select {
+	case <-p.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// listen calls changed for every Secret that is wanted now, and from then on for each for which the wanting pods change.
+func (p *podStore) listen(changed func(types.NamespacedName)) {
+	p.lock.Lock()
+	p.changed = changed
+	wanted := make([]types.NamespacedName, 0, len(p.bySecret))
+	for secret := range p.bySecret {
+		wanted = append(wanted, secret)
+	}
+	p.lock.Unlock()
+	for _, secret := range wanted {
+		changed(secret)
+	}
+}
+
+// wanting lists the pods that want a Secret, the first seen first. If there is none, it says since when.
+func (p *podStore) wanting(secret types.NamespacedName) (wants []want, noneSince time.Time) {
+	p.lock.RLock()
+	defer p.lock.RUnlock()
+	for _, pod := range p.bySecret[secret] {
+		for _, d := range pod.demands {
+			if d.Secret == secret.Name {
+				wants = append(wants, want{Demand: d, pod: pod})
+			}
+		}
+	}
+	slices.SortFunc(wants, func(a, b want) int { return a.pod.since.Compare(b.pod.since) })
+	if left, ok := p.left[secret]; ok {
+		return wants, left
+	}
+	return wants, p.syncedAt
+}
+
+// forget drops what is remembered of a Secret that exists no longer and that no pod wants.
+func (p *podStore) forget(secret types.NamespacedName) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	delete(p.left, secret)
+}
+
+// tell notes that a pod is told of something, and returns whether this is news to it.
+func (p *podStore) tell(pod *wanter, about string) bool {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if pod.told[about] {
+		return false
+	}
+	if pod.told == nil {
+		pod.told = map[string]bool{}
+	}
+	pod.told[about] = true
+	return true
+}
+
+// put takes in a pod as it is now. The pods' demands come with their creation; only ephemeral containers can add to them.
+func (p *podStore) put(pod *corev1.Pod) {
+	next := &wanter{
+		name:    types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		uid:     pod.UID,
+		since:   p.clock.Now(),
+		demands: demand.FromPod(pod, p.mountPath),
+	}
+	if pod.Status.Phase != corev1.PodPending && pod.Status.Phase != "" {
+		// A pod that runs already when it is first seen was told when it was new.
+		for i := range next.demands {
+			next.demands[i].Findings = nil
+		}
+	}
+	p.change(func() []types.NamespacedName { return p.swap(next.name, next) })
+}
+
+// drop takes out a pod.
+func (p *podStore) drop(pod types.NamespacedName) {
+	p.change(func() []types.NamespacedName { return p.swap(pod, nil) })
+}
+
+// change runs a function that returns the Secrets it changes, and then tells of them.
+func (p *podStore) change(apply func() []types.NamespacedName) {
+	p.lock.Lock()
+	secrets, tell := apply(), p.changed
+	p.lock.Unlock()
+	for _, secret := range secrets {
+		tell(secret)
+	}
+}
+
+// swap replaces what is known of a pod, by nothing if next is nil, and returns the Secrets for which that makes a difference. The lock is held.
+func (p *podStore) swap(name types.NamespacedName, next *wanter) (changed []types.NamespacedName) {
+	previous := p.byName[name]
+	if next != nil && previous != nil && previous.uid == next.uid {
+		if slices.EqualFunc(previous.demands, next.demands, sameSecret) {
+			return nil
+		}
+		next.since, next.told = previous.since, previous.told
+	}
+	changed = append(p.unlink(previous), p.link(next)...)
+	for _, secret := range changed {
+		if len(p.bySecret[secret]) == 0 {
+			delete(p.bySecret, secret)
+			p.left[secret] = p.clock.Now()
+		}
+	}
+	return changed
+}
+
+// unlink takes a pod out of the indexes and returns what it wanted. The lock is held.
+func (p *podStore) unlink(pod *wanter) []types.NamespacedName {
+	if pod == nil {
+		return nil
+	}
+	delete(p.byName, pod.name)
+	secrets := pod.secrets()
+	for _, secret := range secrets {
+		delete(p.bySecret[secret], pod.name)
+	}
+	return secrets
+}
+
+// link puts a pod that wants something into the indexes and returns what it wants. The lock is held.
+func (p *podStore) link(pod *wanter) []types.NamespacedName {
+	if pod == nil || len(pod.demands) == 0 {
+		return nil
+	}
+	p.byName[pod.name] = pod
+	secrets := pod.secrets()
+	for _, secret := range secrets {
+		if p.bySecret[secret] == nil {
+			p.bySecret[secret] = map[types.NamespacedName]*wanter{}
+		}
+		p.bySecret[secret][pod.name] = pod
+		delete(p.left, secret)
+	}
+	return secrets
+}
+
+func sameSecret(a, b demand.Demand) bool { return a.Secret == b.Secret }
+
+// replace makes the pods of one scope, a namespace or "" for all, those that are listed.
+func (p *podStore) replace(scope string, pods []*corev1.Pod) {
+	listed := map[types.NamespacedName]bool{}
+	for _, pod := range pods {
+		p.put(pod)
+		listed[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = true
+	}
+	for _, name := range p.names() {
+		if (scope == "" || scope == name.Namespace) && !listed[name] {
+			p.drop(name)
+		}
+	}
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if delete(p.unsynced, scope); len(p.unsynced) == 0 && p.syncedAt.IsZero() {
+		p.syncedAt = p.clock.Now()
+		close(p.synced)
+	}
+}
+
+func (p *podStore) names() []types.NamespacedName {
+	p.lock.RLock()
+	defer p.lock.RUnlock()
+	names := make([]types.NamespacedName, 0, len(p.byName))
+	for name := range p.byName {
+		names = append(names, name)
+	}
+	return names
+}

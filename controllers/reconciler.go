@@ -1,0 +1,75 @@
+// Package controllers gives pods the AWS IAM roles that they ask for. Its one reconciler is keyed by the Secret: it gathers who wants it
+// and what is there, decides, acts, and records what came of it.
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+// What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml. "get" on Secrets is for the one that is in the
+// way of ours: its labels tell whose it is.
+//
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:groups="",namespace=kube-system,resources=events,verbs=create;patch
+
+// reconciler keeps one Secret as it should be.
+type reconciler struct {
+	// client reads Secrets from a cache that has seen its own writes.
+	client client.Client
+	// live reads the metadata of Secrets that are not in the cache, as they are not the controller's.
+	live client.Reader
+	pods *podStore
+	// caller tells who the controller is, and assume gets credentials.
+	caller func(context.Context) (credentials.Caller, error)
+	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
+	// authorize decides who may have which role.
+	authorize policy.Authorizer
+	// region is told to pods in the AWS config file.
+	region   string
+	settings Settings
+	metrics  *metrics.Metrics
+	clock    clock.PassiveClock
+	events   announcer
+	failures *failures
+}
+
+// Settings are the flags that matter for a decision.
+type Settings struct {
+	ClusterName       string
+	MountPath         string
+	SessionDuration   time.Duration
+	RefreshLimit      time.Duration
+	UnusedGracePeriod time.Duration
+}
+
+// minRequeue keeps a decision whose time has come from spinning.
+const minRequeue = 10 * time.Millisecond
+
+// Reconcile implements reconcile.Reconciler: gather, decide, act, record.
+func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	g, err := r.gather(ctx, request.NamespacedName)
+	if err != nil {
+		return reconcile.Result{Priority: new(priorityBackground)}, err
+	}
+	d := decide(g.state)
+	at := r.record(ctx, g, d, r.act(ctx, g, d))
+	if at.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{
+		RequeueAfter: max(minRequeue, at.Sub(r.clock.Now())),
+		Priority:     new(priorityBackground),
+	}, nil
+}

@@ -1,0 +1,370 @@
+package controllers_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+const (
+	account  = "123456789012"
+	region   = "eu-central-1"
+	patience = 30 * time.Second
+)
+
+var (
+	// admin is the cluster's administrator, controller the ServiceAccount with the rights of config/rbac.
+	admin, asController *rest.Config
+	// written is all that was logged in the run of the tests.
+	written lockedBuffer
+	logger  logr.Logger
+)
+
+func TestMain(m *testing.M) { os.Exit(runMain(m)) }
+
+func runMain(m *testing.M) int {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: run make test, or KUBEBUILDER_ASSETS=$(hack/localapi/build.sh) go test")
+		return 1
+	}
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	logger = zapr.NewLogger(zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(&written)), zapcore.DebugLevel)))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+
+	api := &envtest.Environment{}
+	var err error
+	if admin, err = api.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = api.Stop() }()
+	if err := allowController(api); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// allowController gives a ServiceAccount the rights that the manifests give it, and no more.
+func allowController(api *envtest.Environment) error {
+	const name = "system:serviceaccount:kube-system:" + controllers.Name
+	user, err := api.AddUser(envtest.User{Name: name, Groups: []string{"system:serviceaccounts", "system:authenticated"}}, nil)
+	if err != nil {
+		return err
+	}
+	asController = user.Config()
+	manifest, err := os.ReadFile("../config/rbac/role.yaml")
+	if err != nil {
+		return err
+	}
+	c, err := client.New(admin, client.Options{})
+	if err != nil {
+		return err
+	}
+	for document := range strings.SplitSeq(string(manifest), "\n---\n") {
+		role := rbacv1.ClusterRole{}
+		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+			return err
+		}
+		subjects := []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}}
+		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: role.Kind, Name: role.Name}
+		meta := metav1.ObjectMeta{Name: role.Name, Namespace: role.Namespace}
+		var objects []client.Object
+		if role.Kind == "Role" {
+			objects = []client.Object{&rbacv1.Role{ObjectMeta: meta, Rules: role.Rules}, &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: subjects, RoleRef: ref}}
+		} else {
+			objects = []client.Object{&rbacv1.ClusterRole{ObjectMeta: meta, Rules: role.Rules}, &rbacv1.ClusterRoleBinding{ObjectMeta: meta, Subjects: subjects, RoleRef: ref}}
+		}
+		for _, o := range objects {
+			if err := c.Create(context.Background(), o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// world is what one test has to itself: a namespace, an STS, and the controllers that it starts.
+type world struct {
+	t         *testing.T
+	sts       *ststest.Server
+	keys      ststest.Keys
+	namespace string
+	client.Client
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	c, err := client.New(admin, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, sts: ststest.New(), Client: c}
+	t.Cleanup(w.sts.Close)
+	w.keys = w.sts.AddUser(account, "controller")
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_STS": w.sts.URL, "AWS_REGION": region, "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_ACCESS_KEY_ID": w.keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY": w.keys.SecretAccessKey, "AWS_SESSION_TOKEN": "",
+		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+	} {
+		t.Setenv(name, value)
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	w.must(w.Create(t.Context(), ns))
+	w.namespace = ns.Name
+	t.Cleanup(w.checkNoSecretsLeaked)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// start runs a controller for the test's namespace until the returned function is called, or the test ends.
+func (w *world) start(change ...func(*controllers.Options)) (stop func()) {
+	w.t.Helper()
+	o := w.options()
+	for _, f := range change {
+		f(&o)
+	}
+	m, err := controllers.NewManager(asController, o)
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Start(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *world) options() controllers.Options {
+	w.t.Helper()
+	registry := prometheus.NewRegistry()
+	collected := metrics.New(registry)
+	aws, err := credentials.New(w.t.Context(), credentials.Options{QPS: 300, Now: time.Now, Observe: collected.STS})
+	w.must(err)
+	return controllers.Options{
+		Settings: controllers.Settings{
+			ClusterName: "test", MountPath: "/meta/aws-iam",
+			SessionDuration: time.Hour, RefreshLimit: time.Second, UnusedGracePeriod: time.Second,
+		},
+		Namespaces:              []string{w.namespace},
+		Credentials:             aws,
+		Authorize:               policy.AlwaysAllow,
+		Metrics:                 collected,
+		MaxConcurrentReconciles: 8,
+		MetricsAddress:          "0",
+		HealthAddress:           "0",
+		Resync:                  time.Second,
+		Clock:                   clock.RealClock{},
+		Log:                     logger,
+	}
+}
+
+// eventually waits until a condition holds.
+func (w *world) eventually(what string, holds func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		if holds() {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not within %s: %s\nevents:\n%s", patience, what, strings.Join(w.events(), "\n"))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// podOption changes a pod before it is created.
+type podOption func(*corev1.Pod)
+
+// pod creates a pod that mounts the Secrets of roles, one volume each.
+func (w *world) pod(name string, options ...podOption) *corev1.Pod {
+	w.t.Helper()
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example/app:1"}}},
+	}
+	for _, o := range options {
+		o(p)
+	}
+	w.must(w.Create(w.t.Context(), p))
+	return p
+}
+
+// mounting adds a volume of a Secret and mounts it at a path.
+func mounting(secretName, path string) podOption {
+	return func(p *corev1.Pod) {
+		volume := fmt.Sprintf("volume-%d", len(p.Spec.Volumes))
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
+			Secret: &corev1.SecretVolumeSource{SecretName: secretName},
+		}})
+		p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: path})
+	}
+}
+
+// role mounts the Secret of a role where it belongs.
+func role(name string) podOption { return mounting("aws-iam-"+name, "/meta/aws-iam") }
+
+// secret is a Secret as it is now, or nil.
+func (w *world) secret(name string) *corev1.Secret {
+	w.t.Helper()
+	var s corev1.Secret
+	err := w.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &s)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	w.must(err)
+	return &s
+}
+
+// good tells whether a Secret has credentials that STS knows, of the role and for the session that it says.
+func (w *world) good(name string) bool {
+	s := w.secret(name)
+	if s == nil {
+		return false
+	}
+	c, err := secret.Read(s)
+	if err != nil {
+		return false
+	}
+	session, known := w.sts.IssuedTo(c.AccessKeyID)
+	return known && session.RoleARN == string(s.Data["role-arn"]) && session.SessionName == s.Annotations[secret.SessionNameAnnotation] &&
+		session.Expires.Equal(c.Expires) && time.Now().Before(c.Expires)
+}
+
+// wait returns a Secret as soon as it is good.
+func (w *world) wait(name string) *corev1.Secret {
+	w.t.Helper()
+	w.eventually("Secret "+name+" with good credentials", func() bool { return w.good(name) })
+	return w.secret(name)
+}
+
+// waitOther returns a Secret as soon as it is good and has other credentials than before.
+func (w *world) waitOther(before *corev1.Secret) *corev1.Secret {
+	w.t.Helper()
+	w.eventually("Secret "+before.Name+" with new credentials", func() bool {
+		return w.good(before.Name) && accessKey(w.secret(before.Name)) != accessKey(before)
+	})
+	return w.secret(before.Name)
+}
+
+func accessKey(s *corev1.Secret) string { return s.Annotations[secret.AccessKeyIDAnnotation] }
+
+func (w *world) waitGone(name string) {
+	w.t.Helper()
+	w.eventually("Secret "+name+" gone", func() bool { return w.secret(name) == nil })
+}
+
+// events are those of the namespace, as "type reason pod: note".
+func (w *world) events() []string {
+	var list eventsv1.EventList
+	w.must(w.List(context.Background(), &list, client.InNamespace(w.namespace)))
+	var lines []string
+	for i := range list.Items {
+		e := &list.Items[i]
+		lines = append(lines, fmt.Sprintf("%s %s %s: %s", e.Type, e.Reason, e.Regarding.Name, e.Note))
+	}
+	return lines
+}
+
+// event waits for an event that starts with "type reason pod:" and contains each of the texts.
+func (w *world) event(start string, texts ...string) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("event %q with %q", start, texts), func() bool {
+		for _, line := range w.events() {
+			if strings.HasPrefix(line, start) && containsAll(line, texts) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func containsAll(s string, texts []string) bool {
+	for _, text := range texts {
+		if !strings.Contains(s, text) {
+			return false
+		}
+	}
+	return true
+}
+
+// assumed counts the calls of AssumeRole with a code, of all if the code is "*".
+func (w *world) assumed(code string) int {
+	n := 0
+	for outcome, count := range w.sts.Counts() {
+		if outcome.Operation == "AssumeRole" && (code == "*" || outcome.Code == code) {
+			n += count
+		}
+	}
+	return n
+}
+
+// checkNoSecretsLeaked looks for everything that STS ever issued in all that was logged and in every event, as it is and in base64.
+func (w *world) checkNoSecretsLeaked() {
+	public := written.String() + strings.Join(w.events(), "\n")
+	for issued := range w.sts.IssuedSecrets() {
+		if strings.Contains(public, issued) || strings.Contains(public, base64.StdEncoding.EncodeToString([]byte(issued))) {
+			w.t.Errorf("a secret was told: look for the end of it, %q, in the logs and events", issued[len(issued)-4:])
+		}
+	}
+}
+
+// lockedBuffer is a buffer for many writers.
+type lockedBuffer struct {
+	lock   sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.buffer.String()
+}

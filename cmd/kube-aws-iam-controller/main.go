@@ -1,0 +1,156 @@
+// Command kube-aws-iam-controller gives Kubernetes pods temporary credentials of AWS IAM roles, through Secrets that they mount.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// version is set by the linker.
+var version = "development"
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "kube-aws-iam-controller: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// run is the whole program: flags, manager, run until the context is done.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	var o options
+	flags := o.flags()
+	flags.SetOutput(out)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w; --help lists the flags", err)
+	case o.version:
+		_, err := fmt.Fprintln(out, version)
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is not a flag; --help lists the flags", flags.Arg(0))
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	log := newLogger(o)
+	log.Info("starting", "version", version)
+	if flags.Changed("interval") {
+		log.Info("--interval is ignored: the controller watches, it does not poll")
+	}
+	return serve(ctx, log, o)
+}
+
+// resync is how often refreshes that wait in the queue are looked through for urgent ones.
+const resync = time.Minute
+
+func serve(ctx context.Context, log logr.Logger, o options) error {
+	cluster, err := clusterConfig(o)
+	if err != nil {
+		return err
+	}
+	collected := metrics.New(ctrlmetrics.Registry)
+	aws, err := credentials.New(ctx, credentials.Options{
+		Base:         o.base,
+		Intermediate: credentials.Session{Role: o.intermediate, Name: role.SessionName(o.clusterName, "controller", controllers.Name)},
+		QPS:          o.stsQPS,
+		Now:          time.Now,
+		Observe:      collected.STS,
+	})
+	if err != nil {
+		return err
+	}
+	manager, err := controllers.NewManager(cluster, controllers.Options{
+		Settings: controllers.Settings{
+			ClusterName:       o.clusterName,
+			MountPath:         o.mountPath,
+			SessionDuration:   o.sessionDuration,
+			RefreshLimit:      o.refreshLimit,
+			UnusedGracePeriod: o.unusedGracePeriod,
+		},
+		Namespaces:              o.namespaces,
+		Credentials:             aws,
+		Authorize:               policy.AlwaysAllow,
+		Metrics:                 collected,
+		MaxConcurrentReconciles: o.maxConcurrentReconciles,
+		LeaderElect:             o.leaderElect,
+		MetricsAddress:          o.metricsAddress,
+		HealthAddress:           o.healthAddress,
+		Resync:                  resync,
+		Clock:                   clock.RealClock{},
+		Log:                     log,
+	})
+	if err != nil {
+		return err
+	}
+	return manager.Start(ctx)
+}
+
+// clusterConfig finds the API server: by --kubeconfig, KUBECONFIG, the cluster that the controller runs in, or ~/.kube/config.
+func clusterConfig(o options) (*rest.Config, error) {
+	if o.apiServer != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" && os.Getenv("KUBECONFIG") == "" {
+		return &rest.Config{Host: o.apiServer}, nil
+	}
+	c, err := config.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no Kubernetes cluster to work on: set --kubeconfig or KUBECONFIG: %w", err)
+	}
+	if o.apiServer != "" {
+		c.Host = o.apiServer
+	}
+	return c, nil
+}
+
+// newLogger makes the logger from its flags. It drops nothing: an audit needs every line, where the default would sample them.
+func newLogger(o options) logr.Logger {
+	level := o.log.Level
+	if level == nil {
+		level = zapcore.InfoLevel
+		if o.debug || o.log.Development {
+			level = zapcore.DebugLevel
+		}
+	}
+	timeEncoder := o.log.TimeEncoder
+	if timeEncoder == nil {
+		timeEncoder = zapcore.RFC3339NanoTimeEncoder
+	}
+	encoding := zap.NewProductionEncoderConfig()
+	encoding.EncodeTime = timeEncoder
+	encoder := zapcore.NewJSONEncoder(encoding)
+	if o.log.NewEncoder != nil {
+		encoder = o.log.NewEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = timeEncoder })
+	}
+	var extra []zap.Option
+	if o.log.StacktraceLevel != nil {
+		extra = append(extra, zap.AddStacktrace(o.log.StacktraceLevel))
+	}
+	log := zapr.NewLogger(zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level), extra...))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	return log
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// options are the flags, as given and as understood.
+type options struct {
+	baseRoleARN, assumeRole       string
+	sessionDuration, refreshLimit time.Duration
+	stsQPS                        float64
+
+	namespaces         []string
+	clusterName        string
+	mountPath          string
+	unusedGracePeriod  time.Duration
+	authorizationModes []string
+
+	apiServer               string
+	maxConcurrentReconciles int
+	leaderElect             bool
+	metricsAddress          string
+	healthAddress           string
+
+	debug    bool
+	log      zap.Options
+	interval time.Duration
+	version  bool
+
+	base         role.Base
+	intermediate role.ARN
+}
+
+// The bounds of a session. Source: the API reference of STS AssumeRole, DurationSeconds.
+const (
+	minSession = 15 * time.Minute
+	maxSession = 12 * time.Hour
+)
+
+// flags are the command line's flags, in the groups in which the usage shows them.
+func (o *options) flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("kube-aws-iam-controller", pflag.ContinueOnError)
+	f.SortFlags = false
+
+	f.StringVar(&o.baseRoleARN, "base-role-arn", "", "ARN under which roles lie that are asked for by name, such as arn:aws:iam::123456789012:role/. Default: the account of the instance profile, else of the caller.")
+	f.StringVar(&o.assumeRole, "assume-role", "", "Role, as ARN or name, that the controller assumes first and from which it assumes all others.")
+	f.DurationVar(&o.sessionDuration, "session-duration", time.Hour, "How long credentials live: 15m to 12h, and at most 1h where the controller is itself a role.")
+	f.DurationVar(&o.refreshLimit, "refresh-limit", 30*time.Minute, "Renew credentials when less than this, or than half of their life, is left.")
+	f.Float64Var(&o.stsQPS, "sts-qps", 300, "Roles assumed per second at most. AWS allows 600 per account and Region to all callers together.")
+
+	f.StringSliceVar(&o.namespaces, "namespace", nil, "Namespace to serve; may be given several times. Default: all.")
+	f.StringSliceVar(&o.authorizationModes, "authorization-mode", []string{policy.ModeAlwaysAllow}, "Who decides which role a namespace may have: "+policy.ModeAlwaysAllow+".")
+	f.StringVar(&o.clusterName, "cluster-name", "kubernetes", "Name of the cluster: the first part of session names, <cluster>.<namespace>.<secret>.")
+	f.StringVar(&o.mountPath, "mount-path", "/meta/aws-iam", "Absolute path at which pods mount the Secrets.")
+	f.DurationVar(&o.unusedGracePeriod, "unused-grace-period", 5*time.Minute, "How long a Secret stays that no pod wants any more.")
+
+	f.StringVar(&o.apiServer, "apiserver", "", "URL of the API server. Default: the kubeconfig's, or in a cluster its own.")
+	f.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 64, "Secrets worked on at the same time.")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the Lease, so that several replicas can run.")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "Address of the metrics; 0 for none.")
+	f.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz; 0 for none.")
+
+	f.BoolVar(&o.debug, "debug", false, "Log at debug level; the same as --zap-log-level=debug.")
+	goFlags := flag.NewFlagSet("", flag.ContinueOnError)
+	o.log.BindFlags(goFlags)
+	if kubeconfig := flag.CommandLine.Lookup("kubeconfig"); kubeconfig != nil {
+		goFlags.Var(kubeconfig.Value, kubeconfig.Name, kubeconfig.Usage)
+	}
+	f.AddGoFlagSet(goFlags)
+	f.DurationVar(&o.interval, "interval", 0, "Taken and ignored.")
+	_ = f.MarkHidden("interval") // fails only for a flag that does not exist
+	f.BoolVar(&o.version, "version", false, "Print the version and exit.")
+	return f
+}
+
+// validate checks each flag, and all of them together, before anything starts. The error is one line that names the flag and what it accepts.
+func (o *options) validate() error {
+	return firstError(
+		o.validateRoles,
+		func() error { return between("session-duration", o.sessionDuration, minSession, maxSession) },
+		func() error { return between("refresh-limit", o.refreshLimit, time.Second, maxSession) },
+		func() error {
+			if o.refreshLimit >= o.sessionDuration {
+				return fmt.Errorf("--refresh-limit=%s must be shorter than --session-duration=%s: credentials would always be due for renewal", o.refreshLimit, o.sessionDuration)
+			}
+			return nil
+		},
+		func() error { return between("unused-grace-period", o.unusedGracePeriod, 0, maxSession) },
+		o.validateNumbers,
+		o.validateNames,
+		o.validateModes,
+	)
+}
+
+func firstError(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func between(name string, value, least, most time.Duration) error {
+	if value < least || value > most {
+		return fmt.Errorf("--%s=%s is not from %s to %s", name, value, least, most)
+	}
+	return nil
+}
+
+// validateRoles reads the two flags that are roles.
+func (o *options) validateRoles() (err error) {
+	if o.baseRoleARN != "" {
+		if o.base, err = role.ParseBase(o.baseRoleARN); err != nil {
+			return fmt.Errorf("--base-role-arn: %w; it is of the form arn:aws:iam::123456789012:role/", err)
+		}
+	}
+	if o.assumeRole == "" {
+		return nil
+	}
+	if o.intermediate, err = o.base.Resolve(o.assumeRole); err != nil {
+		return fmt.Errorf("--assume-role: %w; it is an ARN of the form arn:aws:iam::123456789012:role/name, or a name where --base-role-arn is given", err)
+	}
+	return nil
+}
+
+func (o *options) validateNumbers() error {
+	switch {
+	case o.stsQPS <= 0:
+		return fmt.Errorf("--sts-qps=%v is not more than 0", o.stsQPS)
+	case o.maxConcurrentReconciles <= 0:
+		return fmt.Errorf("--max-concurrent-reconciles=%d is not more than 0", o.maxConcurrentReconciles)
+	}
+	return nil
+}
+
+func (o *options) validateNames() error {
+	for _, namespace := range o.namespaces {
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			return fmt.Errorf("--namespace=%s is not the name of a namespace", namespace)
+		}
+	}
+	if o.clusterName == "" {
+		return errors.New("--cluster-name is empty: give the cluster any name")
+	}
+	if !mountPathForm.MatchString(o.mountPath) || path.Clean(o.mountPath) != o.mountPath {
+		return fmt.Errorf("--mount-path=%q is not an absolute path of letters, digits and ._/-, such as /meta/aws-iam", o.mountPath)
+	}
+	return o.validateAPIServer()
+}
+
+// mountPathForm keeps out what the shell that runs a credential_process would not take as it is.
+var mountPathForm = regexp.MustCompile(`^/[A-Za-z0-9._/-]+$`)
+
+func (o *options) validateAPIServer() error {
+	if o.apiServer == "" {
+		return nil
+	}
+	u, err := url.Parse(o.apiServer)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("--apiserver=%s is not a URL such as https://10.0.0.1:6443", o.apiServer)
+	}
+	return nil
+}
+
+func (o *options) validateModes() error {
+	known := []string{policy.ModeAlwaysAllow}
+	for _, mode := range o.authorizationModes {
+		if !slices.Contains(known, mode) {
+			return fmt.Errorf("--authorization-mode=%s is unknown: the modes are %s", mode, strings.Join(known, ", "))
+		}
+	}
+	if len(o.authorizationModes) == 0 {
+		return fmt.Errorf("--authorization-mode is empty: the modes are %s", strings.Join(known, ", "))
+	}
+	return nil
+}

@@ -7,7 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/pkg/credentials"
@@ -45,12 +47,28 @@ func (r *reconciler) issue(ctx context.Context, g gathered) outcome {
 	if g.held == nil {
 		err = r.client.Create(ctx, rendered)
 	} else {
-		err = r.client.Update(ctx, secret.Replace(g.held.secret, rendered))
+		err = r.overwrite(ctx, g.held.secret.ObjectMeta, rendered)
 	}
 	if err != nil {
 		return outcome{failure: r.explainWrite(ctx, g, err)}
 	}
 	return outcome{issued: &c}
+}
+
+// overwrite replaces what is in the Secret that was judged. If somebody changed it meanwhile, as those do who add labels, it is looked at
+// again: as long as it is the same one and still the controller's, the credentials go in.
+func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, rendered *corev1.Secret) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		err := r.client.Update(ctx, secret.Replace(judged, rendered))
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		now, readErr := r.metadata(ctx, client.ObjectKeyFromObject(rendered))
+		if readErr == nil && now.UID == judged.UID && secret.Owned(now) {
+			judged = now.ObjectMeta
+		}
+		return err
+	})
 }
 
 // codeOf is a word for an error that stays the same when it comes back.
@@ -65,7 +83,7 @@ func codeOf(err error) string {
 func (r *reconciler) explainWrite(ctx context.Context, g gathered, err error) *failure {
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		foreign, err := r.exists(ctx, g.name)
+		foreign, err := r.foreign(ctx, g.name)
 		if err != nil || !foreign {
 			return passing("the Secret appeared meanwhile")
 		}
@@ -81,7 +99,7 @@ func (r *reconciler) explainWrite(ctx context.Context, g gathered, err error) *f
 	}
 }
 
-// passing is a failure that is gone at the next look; nobody has to do anything.
+// passing is a failure that is gone at the next look.
 func passing(note string) *failure { return &failure{note: note} }
 
 func refusedBy(what string, s types.NamespacedName, err error) string {

@@ -98,7 +98,7 @@ func decide(s state) decision {
 	case s.invalid != nil:
 		return s.refusal(ReasonInvalidRole, s.invalid.Error(), later)
 	case s.unready != nil:
-		return s.waiting(later)
+		return s.waiting()
 	case !s.verdict.Allowed:
 		return s.forbidden(later)
 	case s.foreign:
@@ -120,7 +120,8 @@ func (s state) unwanted() decision {
 }
 
 // waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
-func (s state) waiting(later time.Time) decision {
+func (s state) waiting() decision {
+	later := s.now.Add(credentials.CallerRetry)
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: later}
 	}
@@ -130,6 +131,9 @@ func (s state) waiting(later time.Time) decision {
 // forbidden takes away a Secret whose role may not be had, at once.
 func (s state) forbidden(later time.Time) decision {
 	d := decision{verb: refuse, reason: ReasonRoleForbidden, note: s.verdict.Reason, at: later}
+	if d.note == "" {
+		d.note = "no authorization mode allows the role"
+	}
 	if s.held != nil {
 		d.verb = remove
 	}
@@ -149,7 +153,7 @@ func (s state) need() decision {
 	default:
 		d.reason, d.since = reasonRefresh, s.due()
 	}
-	if s.failure != nil && s.now.Before(s.failure.until) {
+	if s.failure != nil && !s.failure.passing() && s.now.Before(s.failure.until) {
 		return s.refusal(s.failure.reason, s.failure.note, s.failure.until)
 	}
 	return d

@@ -41,9 +41,12 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 	if err != nil {
 		return gathered{}, err
 	}
-	if existing == nil && g.failure != nil && g.failure.reason == ReasonSecretNotManaged {
-		if g.foreign, err = r.exists(ctx, name); err != nil {
+	if g.failure != nil && g.failure.reason == ReasonSecretNotManaged {
+		if g.foreign, err = r.foreign(ctx, name); err != nil {
 			return gathered{}, err
+		}
+		if !g.foreign {
+			g.failure = nil // it was deleted or handed over
 		}
 	}
 	if g.wanted {
@@ -68,14 +71,20 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 	return &s, nil
 }
 
-// exists asks the API server itself whether there is a Secret of this name that is not the controller's.
-func (r *reconciler) exists(ctx context.Context, name types.NamespacedName) (foreign bool, err error) {
-	s := metav1.PartialObjectMetadata{}
-	s.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := r.live.Get(ctx, name, &s); err != nil {
+// foreign asks the API server itself whether there is a Secret of this name that is not the controller's.
+func (r *reconciler) foreign(ctx context.Context, name types.NamespacedName) (bool, error) {
+	meta, err := r.metadata(ctx, name)
+	if err != nil {
 		return false, ignoreNotFound(err)
 	}
-	return s.Labels[secret.OwnerLabel] != secret.OwnerValue, nil
+	return !secret.Owned(meta), nil
+}
+
+// metadata asks the API server itself for what a Secret of this name is, without what it holds.
+func (r *reconciler) metadata(ctx context.Context, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	var meta metav1.PartialObjectMetadata
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return &meta, r.live.Get(ctx, name, &meta)
 }
 
 func ignoreNotFound(err error) error {

@@ -65,7 +65,7 @@ func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o out
 // recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
 func (r *reconciler) recordFailure(log logr.Logger, g gathered, f failure) time.Time {
 	f = r.failures.add(g.name, g.now, f)
-	if f.reason == "" {
+	if f.passing() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until
 	}

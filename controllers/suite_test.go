@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +124,7 @@ type world struct {
 	sts       *ststest.Server
 	keys      ststest.Keys
 	namespace string
+	metrics   *prometheus.Registry // of the controller that was started last
 	client.Client
 }
 
@@ -131,7 +134,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, sts: ststest.New(), Client: c}
+	w := &world{t: t, sts: ststest.New(), metrics: prometheus.NewRegistry(), Client: c}
 	t.Cleanup(w.sts.Close)
 	w.keys = w.sts.AddUser(account, "controller")
 	for name, value := range map[string]string{
@@ -145,6 +148,13 @@ func newWorld(t *testing.T) *world {
 	w.must(w.Create(t.Context(), ns))
 	w.namespace = ns.Name
 	t.Cleanup(w.checkNoSecretsLeaked)
+	t.Cleanup(func() {
+		for line := range strings.Lines(written.String()) {
+			if t.Failed() && strings.Contains(line, w.namespace) {
+				t.Log(line)
+			}
+		}
+	})
 	return w
 }
 
@@ -179,8 +189,8 @@ func (w *world) start(change ...func(*controllers.Options)) (stop func()) {
 
 func (w *world) options() controllers.Options {
 	w.t.Helper()
-	registry := prometheus.NewRegistry()
-	collected := metrics.New(registry)
+	w.metrics = prometheus.NewRegistry()
+	collected := metrics.New(w.metrics)
 	aws, err := credentials.New(w.t.Context(), credentials.Options{QPS: 300, Now: time.Now, Observe: collected.STS})
 	w.must(err)
 	return controllers.Options{
@@ -341,9 +351,45 @@ func (w *world) assumed(code string) int {
 	return n
 }
 
-// checkNoSecretsLeaked looks for everything that STS ever issued in all that was logged and in every event, as it is and in base64.
+// metric is the value of a counter or gauge, or the count of a histogram, with labels given as name, value, name, value; 0 if there is none.
+func (w *world) metric(name string, labels ...string) float64 {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	w.must(err)
+	for _, family := range families {
+		if family.GetName() != "kube_aws_iam_controller_"+name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var have []string
+			for _, pair := range m.GetLabel() {
+				have = append(have, pair.GetName(), pair.GetValue())
+			}
+			if sameLabels(have, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
+}
+
+func sameLabels(a, b []string) bool {
+	pairs := func(list []string) map[string]string {
+		m := map[string]string{}
+		for pair := range slices.Chunk(list, 2) {
+			m[pair[0]] = pair[1]
+		}
+		return m
+	}
+	return maps.Equal(pairs(a), pairs(b))
+}
+
+// checkNoSecretsLeaked looks for everything that STS ever issued in all that was logged, in every event and in every metric, as it is and in
+// base64.
 func (w *world) checkNoSecretsLeaked() {
-	public := written.String() + strings.Join(w.events(), "\n")
+	families, err := w.metrics.Gather()
+	w.must(err)
+	public := written.String() + strings.Join(w.events(), "\n") + fmt.Sprint(families)
 	for issued := range w.sts.IssuedSecrets() {
 		if strings.Contains(public, issued) || strings.Contains(public, base64.StdEncoding.EncodeToString([]byte(issued))) {
 			w.t.Errorf("a secret was told: look for the end of it, %q, in the logs and events", issued[len(issued)-4:])
@@ -367,4 +413,10 @@ func (b *lockedBuffer) String() string {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	return b.buffer.String()
+}
+
+// delete deletes a pod.
+func (w *world) delete(name string) {
+	w.t.Helper()
+	w.must(w.Delete(w.t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}, client.GracePeriodSeconds(0)))
 }

@@ -50,30 +50,38 @@ func (c Caller) principal() string {
 	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + strings.Split(parsed.Resource, "/")[1]
 }
 
-// callerTimeout bounds finding out who the controller is.
-const callerTimeout = 15 * time.Second
+const (
+	// callerTimeout bounds finding out who the controller is.
+	callerTimeout = 15 * time.Second
+	// CallerRetry is when to ask Caller again after an error.
+	CallerRetry = 2 * time.Second
+	// callerErrorLife is how long Caller repeats an error before it asks STS anew: so that thousands who want to know ask once.
+	callerErrorLife = CallerRetry / 2
+)
+
+// callerAnswer is the last answer to who the controller is: for ever, or an error for a while.
+type callerAnswer struct {
+	caller Caller
+	err    error
+	until  time.Time
+}
 
 // Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials. Where no base
 // role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
-	if known := c.caller.Load(); known != nil {
-		return *known, nil
+	if known := c.caller.Load(); known != nil && (known.err == nil || c.options.Now().Before(known.until)) {
+		return known.caller, known.err
 	}
-	answer, err, _ := c.asking.Do("caller", func() (any, error) {
+	asked, _, _ := c.asking.Do("caller", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
 		defer cancel()
 		found, err := c.findCaller(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c.caller.Store(&found)
-		return found, nil
+		answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
+		c.caller.Store(answer)
+		return answer, nil
 	})
-	if err != nil {
-		return Caller{}, err
-	}
-	found, _ := answer.(Caller)
-	return found, nil
+	answer, _ := asked.(*callerAnswer)
+	return answer.caller, answer.err
 }
 
 func (c *Client) findCaller(ctx context.Context) (Caller, error) {

@@ -43,7 +43,7 @@ type Client struct {
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
 	limit       *rate.Limiter
-	caller      atomic.Pointer[Caller]
+	caller      atomic.Pointer[callerAnswer]
 	asking      singleflight.Group
 }
 

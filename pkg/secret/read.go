@@ -8,12 +8,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-aws-iam-controller/pkg/credentials"
 )
 
 // Owned tells whether a Secret is the controller's own.
-func Owned(s *corev1.Secret) bool { return s.Labels[OwnerLabel] == OwnerValue }
+func Owned(s metav1.Object) bool { return s.GetLabels()[OwnerLabel] == OwnerValue }
 
 // Read returns the credentials in a Secret. The error says what is missing; it never holds what is there.
 func Read(s *corev1.Secret) (credentials.Credentials, error) {
@@ -64,10 +65,10 @@ func Intact(s *corev1.Secret, t Target, held credentials.Credentials) bool {
 	return includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && includes(s.Data, want.Data, bytes.Equal)
 }
 
-// Replace is the existing Secret with the rendered one's content. Its identity stays, so that the API server refuses to write if
-// it is no longer the one that was judged; labels and annotations that others added stay too.
-func Replace(existing, rendered *corev1.Secret) *corev1.Secret {
-	s := &corev1.Secret{ObjectMeta: *existing.ObjectMeta.DeepCopy(), Type: existing.Type, Data: rendered.Data}
+// Replace is the rendered Secret in place of an existing one, whose identity stays, so that the API server refuses to write if it is no
+// longer the one that was judged. Labels and annotations that others added stay too.
+func Replace(existing metav1.ObjectMeta, rendered *corev1.Secret) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: *existing.DeepCopy(), Type: rendered.Type, Data: rendered.Data}
 	s.Labels = merge(s.Labels, rendered.Labels)
 	s.Annotations = merge(s.Annotations, rendered.Annotations)
 	return s

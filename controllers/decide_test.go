@@ -1,0 +1,188 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+// noon is when every decision of these tests is made. Credentials live an hour, so they are due at half past and usable until five to one.
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// good is a state in which nothing is to be done: a Secret that a pod wants, ten minutes after its credentials were issued.
+func good(change ...func(*state)) state {
+	s := state{
+		now:     noon,
+		wanted:  true,
+		verdict: policy.Verdict{Allowed: true},
+		held:    heldSince(noon.Add(-10 * time.Minute)),
+		limit:   30 * time.Minute,
+		grace:   5 * time.Minute,
+	}
+	for _, f := range change {
+		f(&s)
+	}
+	return s
+}
+
+func heldSince(issued time.Time) *held {
+	return &held{intact: true, credentials: credentials.Credentials{Issued: issued, Expires: issued.Add(time.Hour)}}
+}
+
+func issuedAgo(d time.Duration) func(*state) {
+	return func(s *state) { s.held = heldSince(noon.Add(-d)) }
+}
+
+func missing(s *state) { s.held = nil }
+func edited(s *state) {
+	if s.held != nil {
+		s.held.intact = false
+	}
+}
+func emptied(s *state)   { s.held = &held{} }
+func forbidden(s *state) { s.verdict = policy.Verdict{Reason: "not yours"} }
+func invalid(s *state)   { s.invalid = errors.New("no such role") }
+func unready(s *state)   { s.unready = errors.New("who am I") }
+func foreign(s *state) {
+	s.held, s.foreign, s.failure = nil, true, &failure{reason: ReasonSecretNotManaged, note: "somebody else's", until: noon}
+}
+
+func unwantedFor(d time.Duration) func(*state) {
+	return func(s *state) { s.wanted, s.unwantedSince = false, noon.Add(-d) }
+}
+
+func failedUntil(d time.Duration) func(*state) {
+	return func(s *state) {
+		s.failure = &failure{reason: ReasonGetCredentialsFailed, note: "STS is down", until: noon.Add(d)}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	const retry = refusedRetry
+	for _, test := range []struct {
+		name   string
+		state  state
+		verb   verb
+		reason string
+		in     time.Duration // when to look again; 0 for never
+	}{
+		{"a fresh Secret is kept until half its life is over", good(), keep, "", 20 * time.Minute},
+		{"a spread brings that forward by up to half", good(func(s *state) { s.spread = 1 }), keep, "", 5 * time.Minute},
+		{"a longer limit brings it forward, too", good(func(s *state) { s.limit = 40 * time.Minute }), keep, "", 10 * time.Minute},
+		{"credentials are renewed at half their life", good(issuedAgo(30 * time.Minute)), issue, reasonRefresh, 0},
+		{"a missing Secret is made", good(missing), issue, reasonNew, 0},
+		{"an edited Secret is restored", good(edited), issue, reasonRestored, 0},
+		{"an emptied Secret is restored", good(emptied), issue, reasonRestored, 0},
+		{"expired credentials are renewed", good(issuedAgo(2 * time.Hour)), issue, reasonRefresh, 0},
+
+		{"nobody wants it and there is none", good(missing, unwantedFor(time.Minute)), keep, reasonUnused, 0},
+		{"an unused Secret is kept for the grace period", good(unwantedFor(time.Minute)), keep, reasonUnused, 4 * time.Minute},
+		{"and removed when that is over", good(unwantedFor(5 * time.Minute)), remove, reasonUnused, retry},
+		{"an unused Secret is not kept until it is dead", good(issuedAgo(53*time.Minute), unwantedFor(time.Minute)), keep, reasonUnused, 2 * time.Minute},
+		{"but removed before", good(issuedAgo(55*time.Minute), unwantedFor(time.Minute)), remove, reasonUnused, retry},
+		{"an unused Secret is never renewed", good(issuedAgo(40*time.Minute), unwantedFor(0)), keep, reasonUnused, 5 * time.Minute},
+		{"an unused Secret that cannot be read is removed", good(emptied, unwantedFor(0)), remove, reasonUnused, retry},
+		{"unused goes before forbidden", good(unwantedFor(time.Minute), forbidden), keep, reasonUnused, 4 * time.Minute},
+		{"and before a controller that is nobody", good(unwantedFor(5*time.Minute), unready), remove, reasonUnused, retry},
+
+		{"a role that cannot be is refused", good(missing, invalid), refuse, ReasonInvalidRole, retry},
+		{"what was written before it became invalid serves on", good(invalid), refuse, ReasonInvalidRole, retry},
+		{"until it is dead", good(issuedAgo(55*time.Minute), invalid), remove, reasonExpired, retry},
+
+		{"a forbidden role is refused", good(missing, forbidden), refuse, ReasonRoleForbidden, retry},
+		{"a right withdrawn removes the Secret at once", good(forbidden), remove, ReasonRoleForbidden, retry},
+		{"no verdict is a refusal", good(missing, func(s *state) { s.verdict = policy.Verdict{} }), refuse, ReasonRoleForbidden, retry},
+
+		{"a controller that is nobody makes nothing", good(missing, unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
+		{"and leaves what is good alone", good(unready), keep, "", credentials.CallerRetry},
+		{"and warns once it is due", good(issuedAgo(40*time.Minute), unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
+		{"and looks again in time", good(issuedAgo(55*time.Minute-time.Second), unready), refuse, ReasonGetCredentialsFailed, time.Second},
+		{"and removes what is dead", good(issuedAgo(55*time.Minute), unready), remove, reasonExpired, retry},
+
+		{"a Secret of somebody else's is left alone", good(foreign), refuse, ReasonSecretNotManaged, retry},
+
+		{"after a failure a new Secret waits", good(missing, failedUntil(time.Second)), refuse, ReasonGetCredentialsFailed, time.Second},
+		{"and is tried again when it is time", good(missing, failedUntil(0)), issue, reasonNew, 0},
+		{"after a failure a due Secret stays", good(issuedAgo(40*time.Minute), failedUntil(time.Second)), refuse, ReasonGetCredentialsFailed, time.Second},
+		{"a look is taken when it dies, if that is sooner", good(issuedAgo(55*time.Minute-time.Second), failedUntil(time.Minute)), refuse, ReasonGetCredentialsFailed, time.Second},
+		{"and what is dead is removed", good(issuedAgo(55*time.Minute), failedUntil(time.Second)), remove, reasonExpired, retry},
+		{"what was emptied and cannot be restored is removed", good(emptied, failedUntil(time.Second)), remove, reasonExpired, retry},
+		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &failure{until: noon.Add(time.Minute)} }), issue, reasonRestored, 0},
+		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), keep, "", 20 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := decide(test.state)
+			if d.verb != test.verb || d.reason != test.reason {
+				t.Errorf("decided to %s for %q, not to %s for %q", d.verb, d.reason, test.verb, test.reason)
+			}
+			var at time.Time
+			if test.in != 0 {
+				at = noon.Add(test.in)
+			}
+			if !d.at.Equal(at) {
+				t.Errorf("looks again at %s, not at %s", d.at, at)
+			}
+			if refused := d.verb == refuse; refused && d.note == "" {
+				t.Error("a refusal without a word to the user")
+			}
+		})
+	}
+}
+
+// The zero value of everything gives nothing to anybody.
+func TestNothingIsKnown(t *testing.T) {
+	if d := decide(state{wanted: true}); d.verb != refuse {
+		t.Errorf("knowing nothing, it decides to %s", d.verb)
+	}
+	if d := (decision{}); d.verb != refuse {
+		t.Errorf("a decision that nobody made is to %s", d.verb)
+	}
+	if s := fmt.Sprint(verb(42)); s != "verb 42" {
+		t.Error(s)
+	}
+}
+
+// Whatever the state: credentials are issued only to who is wanted, valid, known and allowed; what is wanted and alive is only removed by a
+// refusal; and there is always a time to look again while there is anything to look at.
+func TestDecideInEveryState(t *testing.T) {
+	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour)}) {
+		s := good()
+		for _, f := range ways {
+			f(&s)
+		}
+		d := decide(s)
+		entitled := s.wanted && s.invalid == nil && s.unready == nil && s.verdict.Allowed
+		if d.verb == issue && !entitled {
+			t.Errorf("issued in %+v", s)
+		}
+		alive := s.held != nil && !s.held.dead(s.now)
+		if d.verb == remove && entitled && alive {
+			t.Errorf("removed what is wanted and alive in %+v", s)
+		}
+		if d.verb == remove && s.held == nil {
+			t.Errorf("removed nothing in %+v", s)
+		}
+		if d.verb != issue && d.at.IsZero() && (s.wanted || s.held != nil) {
+			t.Errorf("never looked at again: %+v", s)
+		}
+	}
+}
+
+// combinations are all subsets, in order.
+func combinations(all []func(*state)) [][]func(*state) {
+	sets := make([][]func(*state), 0, 1<<len(all))
+	for bits := range 1 << len(all) {
+		var set []func(*state)
+		for i := range all {
+			if bits&(1<<i) != 0 {
+				set = append(set, all[i])
+			}
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}

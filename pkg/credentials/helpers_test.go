@@ -1,0 +1,235 @@
+package credentials_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/role"
+)
+
+const (
+	account = "123456789012"
+	appRole = "arn:aws:iam::123456789012:role/team/app"
+	node    = "arn:aws:iam::123456789012:role/node"
+)
+
+// start runs an STS for one test, to which the environment points the SDK. There is nothing else in the environment.
+func start(t *testing.T) *ststest.Server {
+	t.Helper()
+	srv := ststest.New()
+	t.Cleanup(srv.Close)
+	bareEnvironment(t)
+	t.Setenv("AWS_REGION", "eu-central-1")
+	t.Setenv("AWS_ENDPOINT_URL_STS", srv.URL)
+	return srv
+}
+
+// bareEnvironment leaves the SDK no credentials, no Region, no files and no metadata service.
+func bareEnvironment(t *testing.T) {
+	t.Helper()
+	for _, variable := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+		"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
+		"AWS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
+	} {
+		t.Setenv(variable, "")
+	}
+	nowhere := t.TempDir()
+	t.Setenv("HOME", nowhere)
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(nowhere, "config"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(nowhere, "credentials"))
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+// signIn writes keys into the shared credentials file, in place of those that are there.
+func signIn(t *testing.T, keys ststest.Keys) {
+	t.Helper()
+	text := "[default]\naws_access_key_id = " + keys.AccessKeyID + "\naws_secret_access_key = " + keys.SecretAccessKey + "\n"
+	if keys.SessionToken != "" {
+		text += "aws_session_token = " + keys.SessionToken + "\n"
+	}
+	if err := os.WriteFile(os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// signInAsNode signs in as an instance does: with a session of its role.
+func signInAsNode(t *testing.T, srv *ststest.Server) ststest.Keys {
+	t.Helper()
+	keys, err := srv.AddSession(node, "i-0123", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signIn(t, keys)
+	return keys
+}
+
+// once makes the SDK try each call only once, so that a test need not wait for what it tries again.
+func once(t *testing.T) {
+	t.Helper()
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+}
+
+// clock is a settable one.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Now()} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// options are those of a client that nothing limits, changed by the test.
+func options(changes ...func(*credentials.Options)) credentials.Options {
+	o := credentials.Options{QPS: 1000, Now: time.Now}
+	for _, change := range changes {
+		change(&o)
+	}
+	return o
+}
+
+func newClient(t *testing.T, changes ...func(*credentials.Options)) *credentials.Client {
+	t.Helper()
+	c, err := credentials.New(t.Context(), options(changes...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// readyClient is one that knows already who it is.
+func readyClient(t *testing.T, changes ...func(*credentials.Options)) *credentials.Client {
+	t.Helper()
+	c := newClient(t, changes...)
+	if _, err := c.Caller(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func arn(t *testing.T, s string) role.ARN {
+	t.Helper()
+	a, err := role.ParseARN(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func session(t *testing.T, roleARN string) credentials.Session {
+	t.Helper()
+	return credentials.Session{Role: arn(t, roleARN), Name: "prod.payments.aws-iam-app", Duration: time.Hour}
+}
+
+// assume must succeed.
+func assume(t *testing.T, c *credentials.Client, s credentials.Session) credentials.Credentials {
+	t.Helper()
+	got, err := c.Assume(t.Context(), s)
+	if err != nil {
+		t.Fatalf("Assume: %v", err)
+	}
+	return got
+}
+
+// wantError checks the kind of an error and its code, and that its message is one line that names all of names, and no secret.
+func wantError(t *testing.T, srv *ststest.Server, err error, kind credentials.Kind, code string, names ...string) {
+	t.Helper()
+	known, ok := err.(*credentials.Error) //nolint:errorlint // callers may rely on the type
+	if !ok {
+		t.Fatalf("error is %T %v", err, err)
+	}
+	if known.Kind != kind || credentials.KindOf(err) != kind || known.Code != code {
+		t.Errorf("kind is %d and code %s, want %d and %s: %v", known.Kind, known.Code, kind, code, err)
+	}
+	for _, name := range names {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("message does not say %q: %v", name, err)
+		}
+	}
+	if strings.ContainsAny(err.Error(), "\r\n") {
+		t.Errorf("message is more than one line: %q", err)
+	}
+	if strings.Contains(err.Error(), "RequestID") {
+		t.Errorf("message changes with every call: %v", err)
+	}
+	wantNoLeak(t, srv, err.Error())
+}
+
+// wantNoLeak checks that a text holds none of the secrets that STS gave away.
+func wantNoLeak(t *testing.T, srv *ststest.Server, text string) {
+	t.Helper()
+	for secret := range srv.IssuedSecrets() {
+		if strings.Contains(text, secret) {
+			t.Fatalf("a secret is told: %s", text)
+		}
+	}
+}
+
+// operations are the operations and outcomes of all calls that STS got, in order: "AssumeRole", "AssumeRole AccessDenied".
+func operations(srv *ststest.Server) []string {
+	var all []string
+	for _, call := range srv.Calls() {
+		all = append(all, strings.TrimSpace(call.Operation+" "+call.Code))
+	}
+	return all
+}
+
+// instance is an EC2 instance's metadata service with an instance profile, as far as it is asked for. It demands a token (IMDSv2).
+func instance(t *testing.T, profileARN string) {
+	t.Helper()
+	const token = "metadata-token"
+	handler := http.NewServeMux()
+	handler.HandleFunc("PUT /latest/api/token", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "21600")
+		_, _ = w.Write([]byte(token))
+	})
+	with := func(answer func() any) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Aws-Ec2-Metadata-Token") != token {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_ = json.NewEncoder(w).Encode(answer())
+		}
+	}
+	handler.HandleFunc("GET /latest/meta-data/iam/info", with(func() any {
+		return map[string]string{"Code": "Success", "LastUpdated": "2026-11-21T00:00:00Z", "InstanceProfileArn": profileARN, "InstanceProfileId": "AIPAEXAMPLE"}
+	}))
+	handler.HandleFunc("GET /latest/dynamic/instance-identity/document", with(func() any {
+		return map[string]string{"region": "eu-west-1", "accountId": account}
+	}))
+	service := httptest.NewServer(handler)
+	t.Cleanup(service.Close)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.URL)
+}
+
+// impatient is a context that ends after d.
+func impatient(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// What the controller must be able to do, as "verb resource[.group]", in every namespace and in its own.
+// What the controller must be able to do, as "verb resource[.group][:name]", in every namespace and in its own.
 var (
 	needed = []string{
 		"list pods", "watch pods",
@@ -18,7 +18,7 @@ var (
 		"create events.events.k8s.io", "patch events.events.k8s.io",
 	}
 	neededAtHome = []string{
-		"get leases.coordination.k8s.io", "create leases.coordination.k8s.io", "update leases.coordination.k8s.io",
+		"create leases.coordination.k8s.io", "get leases.coordination.k8s.io:kube-aws-iam-controller", "update leases.coordination.k8s.io:kube-aws-iam-controller",
 		"create events", "patch events",
 	}
 )
@@ -41,6 +41,7 @@ var refused = []string{
 	"delete validatingadmissionpolicies.admissionregistration.k8s.io",
 	"approve signers.certificates.k8s.io",
 	"get leases.coordination.k8s.io demo", "update leases.coordination.k8s.io demo", "create leases.coordination.k8s.io kube-node-lease",
+	"get leases.coordination.k8s.io:kube-scheduler kube-system", "update leases.coordination.k8s.io:kube-scheduler kube-system",
 	"delete leases.coordination.k8s.io kube-system", "list leases.coordination.k8s.io kube-system",
 	"create events demo", "list events.events.k8s.io demo", "delete events.events.k8s.io demo",
 	"* *.*",
@@ -102,16 +103,17 @@ func (*cluster) as(t *testing.T, user *envtest.AuthenticatedUser) client.Client 
 	return c
 }
 
-// may asks whether the client's user may do something, given as "verb resource[.group][/subresource] [namespace]".
+// may asks whether the client's user may do something, given as "verb resource[.group][/subresource][:name] [namespace]".
 func may(t *testing.T, c client.Client, access string) bool {
 	t.Helper()
 	verb, what, _ := strings.Cut(access, " ")
 	what, namespace, _ := strings.Cut(what, " ")
+	what, object, _ := strings.Cut(what, ":")
 	what, subresource, _ := strings.Cut(what, "/")
 	resource, group, _ := strings.Cut(what, ".")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: namespace,
+			Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: namespace, Name: object,
 		},
 	}}
 	if err := c.Create(t.Context(), review); err != nil {
@@ -120,7 +122,7 @@ func may(t *testing.T, c client.Client, access string) bool {
 	return review.Status.Allowed
 }
 
-// rules lists all that the client's user may do in a namespace, as "verb resource[.group][/subresource][ name]" or "verb /path".
+// rules lists all that the client's user may do in a namespace, as "verb resource[.group][/subresource][:name]" or "verb /path".
 func rules(t *testing.T, c client.Client, namespace string) map[string]bool {
 	t.Helper()
 	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
@@ -157,7 +159,7 @@ func product(verbs, resources, groups, names []string) func(yield func(string) b
 			for _, resource := range resources {
 				for _, group := range orNone(groups) {
 					for _, name := range orNone(names) {
-						access := strings.TrimRight(strings.TrimSuffix(verb+" "+resource+"."+group, ".")+" "+name, " ")
+						access := strings.TrimRight(strings.TrimSuffix(verb+" "+resource+"."+group, ".")+":"+name, ":")
 						if !yield(access) {
 							return
 						}

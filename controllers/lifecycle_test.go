@@ -117,7 +117,9 @@ func TestATamperedSecretIsRestored(t *testing.T) {
 		what   string
 		change func(*corev1.Secret)
 	}{
-		{"a key is changed", func(s *corev1.Secret) { s.Data["credentials.process"] = []byte("[default]\ncredential_process = rm -rf /\n") }},
+		{"a key is changed", func(s *corev1.Secret) {
+			s.Data["credentials.process"] = []byte("[default]\ncredential_process = rm -rf /\n")
+		}},
 		{"a key is removed", func(s *corev1.Secret) { delete(s.Data, "container.json") }},
 		{"everything is removed", func(s *corev1.Secret) { s.Data = nil }},
 		{"it does not say when it expires", func(s *corev1.Secret) { s.Data["expire"] = []byte("tomorrow") }},

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"kube-aws-iam-controller/pkg/refresh"
 )
 
 // record tells everybody what was decided and what came of it, and returns when to look again: zero if there is nothing left to look at.
@@ -59,6 +61,7 @@ func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o out
 		}
 	}
 	g.held = &held{credentials: *o.issued}
+	g.spread = refresh.Spread(g.name.String(), g.held.life())
 	return g.due()
 }
 

@@ -120,7 +120,7 @@ func allowController(api *envtest.Environment) error {
 
 // world is what one test has to itself: a namespace, an STS, and the controllers that it starts.
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	sts       *ststest.Server
 	keys      ststest.Keys
 	namespace string
@@ -128,7 +128,7 @@ type world struct {
 	client.Client
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	c, err := client.New(admin, client.Options{})
 	if err != nil {

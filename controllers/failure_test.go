@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -320,9 +321,15 @@ func TestRefreshesDoNotStarve(t *testing.T) {
 
 func TestProbesAndMetrics(t *testing.T) {
 	w := newWorld(t)
-	w.start(func(o *controllers.Options) { o.HealthAddress = "127.0.0.1:18081" })
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	w.must(err)
+	address := listener.Addr().String()
+	w.must(listener.Close())
+	w.start(func(o *controllers.Options) { o.HealthAddress = address })
 	get := func(path string) int {
-		r, err := http.Get("http://127.0.0.1:18081" + path)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
+		w.must(err)
+		r, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return 0
 		}

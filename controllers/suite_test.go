@@ -128,30 +128,30 @@ type world struct {
 	client.Client
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	c, err := client.New(admin, client.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	w := &world{t: t, sts: ststest.New(), metrics: prometheus.NewRegistry(), Client: c}
-	t.Cleanup(w.sts.Close)
+	w := &world{t: tb, sts: ststest.New(), metrics: prometheus.NewRegistry(), Client: c}
+	tb.Cleanup(w.sts.Close)
 	w.keys = w.sts.AddUser(account, "controller")
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_STS": w.sts.URL, "AWS_REGION": region, "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_ACCESS_KEY_ID": w.keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY": w.keys.SecretAccessKey, "AWS_SESSION_TOKEN": "",
 		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 	} {
-		t.Setenv(name, value)
+		tb.Setenv(name, value)
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	w.must(w.Create(t.Context(), ns))
+	w.must(w.Create(tb.Context(), ns))
 	w.namespace = ns.Name
-	t.Cleanup(w.checkNoSecretsLeaked)
-	t.Cleanup(func() {
+	tb.Cleanup(w.checkNoSecretsLeaked)
+	tb.Cleanup(func() {
 		for line := range strings.Lines(written.String()) {
-			if t.Failed() && strings.Contains(line, w.namespace) {
-				t.Log(line)
+			if tb.Failed() && strings.Contains(line, w.namespace) {
+				tb.Log(line)
 			}
 		}
 	})

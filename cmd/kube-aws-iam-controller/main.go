@@ -4,18 +4,15 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/zapr"
 	"github.com/spf13/pflag"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -113,7 +110,9 @@ func serve(ctx context.Context, log logr.Logger, o options) error {
 
 // clusterConfig finds the API server: by --kubeconfig, KUBECONFIG, the cluster that the controller runs in, or ~/.kube/config.
 func clusterConfig(o options) (*rest.Config, error) {
-	if o.apiServer != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" && os.Getenv("KUBECONFIG") == "" {
+	kubeconfig := flag.Lookup(config.KubeconfigFlagName)
+	named := os.Getenv("KUBECONFIG") != "" || (kubeconfig != nil && kubeconfig.Value.String() != "")
+	if o.apiServer != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" && !named {
 		return &rest.Config{Host: o.apiServer}, nil
 	}
 	c, err := config.GetConfig()
@@ -124,33 +123,4 @@ func clusterConfig(o options) (*rest.Config, error) {
 		c.Host = o.apiServer
 	}
 	return c, nil
-}
-
-// newLogger makes the logger from its flags. It drops nothing: an audit needs every line, where the default would sample them.
-func newLogger(o options) logr.Logger {
-	level := o.log.Level
-	if level == nil {
-		level = zapcore.InfoLevel
-		if o.debug || o.log.Development {
-			level = zapcore.DebugLevel
-		}
-	}
-	timeEncoder := o.log.TimeEncoder
-	if timeEncoder == nil {
-		timeEncoder = zapcore.RFC3339NanoTimeEncoder
-	}
-	encoding := zap.NewProductionEncoderConfig()
-	encoding.EncodeTime = timeEncoder
-	encoder := zapcore.NewJSONEncoder(encoding)
-	if o.log.NewEncoder != nil {
-		encoder = o.log.NewEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = timeEncoder })
-	}
-	var extra []zap.Option
-	if o.log.StacktraceLevel != nil {
-		extra = append(extra, zap.AddStacktrace(o.log.StacktraceLevel))
-	}
-	log := zapr.NewLogger(zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level), extra...))
-	ctrl.SetLogger(log)
-	klog.SetLogger(log)
-	return log
 }

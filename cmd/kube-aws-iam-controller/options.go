@@ -52,6 +52,9 @@ const (
 	maxSession = 12 * time.Hour
 )
 
+// maxSTSQPS is more than STS grants anybody: what exceeds it is a mistake.
+const maxSTSQPS = 1_000_000
+
 // flags are the command line's flags, in the groups in which the usage shows them.
 func (o *options) flags() *pflag.FlagSet {
 	f := pflag.NewFlagSet("kube-aws-iam-controller", pflag.ContinueOnError)
@@ -78,6 +81,9 @@ func (o *options) flags() *pflag.FlagSet {
 	f.BoolVar(&o.debug, "debug", false, "Log at debug level; the same as --zap-log-level=debug.")
 	goFlags := flag.NewFlagSet("", flag.ContinueOnError)
 	o.log.BindFlags(goFlags)
+	goFlags.Lookup("zap-devel").Usage = "Log for people: console encoding, debug level, stack traces from warnings on."
+	goFlags.Lookup("zap-stacktrace-level").Usage = "Level from which on stack traces are logged (one of 'info', 'error', 'panic'). Default: none."
+	goFlags.Lookup("zap-time-encoding").Usage = "Encoding of times (one of 'epoch', 'millis', 'nano', 'iso8601', 'rfc3339' or 'rfc3339nano'). Default: rfc3339nano."
 	if kubeconfig := flag.CommandLine.Lookup("kubeconfig"); kubeconfig != nil {
 		goFlags.Var(kubeconfig.Value, kubeconfig.Name, kubeconfig.Usage)
 	}
@@ -141,8 +147,8 @@ func (o *options) validateRoles() (err error) {
 
 func (o *options) validateNumbers() error {
 	switch {
-	case o.stsQPS <= 0:
-		return fmt.Errorf("--sts-qps=%v is not more than 0", o.stsQPS)
+	case !(o.stsQPS > 0 && o.stsQPS <= maxSTSQPS): // in this form it refuses NaN
+		return fmt.Errorf("--sts-qps=%v is not more than 0 and at most %d", o.stsQPS, maxSTSQPS)
 	case o.maxConcurrentReconciles <= 0:
 		return fmt.Errorf("--max-concurrent-reconciles=%d is not more than 0", o.maxConcurrentReconciles)
 	}

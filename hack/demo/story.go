@@ -75,18 +75,19 @@ func (s *story) print(format string, args ...any) {
 }
 
 func (s *story) pod(change watch.EventType, p *corev1.Pod) {
-	switch change {
-	case watch.Added:
+	_, known := s.pods[p.Name]
+	switch {
+	case change == watch.Deleted:
+		s.print("pod %-18s deleted", p.Name)
+		delete(s.pods, p.Name)
+	case !known:
 		s.pods[p.Name] = time.Now()
 		for _, d := range demand.FromPod(p, s.mount) {
 			s.print("pod %-18s waits for Secret %s", p.Name, d.Secret)
-			if _, known := s.wanted[d.Secret]; !known {
+			if _, wanted := s.wanted[d.Secret]; !wanted {
 				s.wanted[d.Secret] = time.Now()
 			}
 		}
-	case watch.Deleted:
-		s.print("pod %-18s deleted", p.Name)
-		delete(s.pods, p.Name)
 	}
 }
 

@@ -76,7 +76,8 @@ func start(ctx context.Context, dir, binary string) (*world, error) {
 	if w.cluster, err = client.NewWithWatch(admin, client.Options{}); err != nil {
 		return w, err
 	}
-	return w, w.startController(ctx, binary)
+	err = w.startController(ctx, binary)
+	return w, err
 }
 
 // startController runs the binary as a user would, with flags and environment.
@@ -87,7 +88,7 @@ func (w *world) startController(ctx context.Context, binary string) error {
 	}
 	keys := w.sts.AddUser(account, "controller")
 	// It must outlive the signal that ends the demo, to be stopped in order.
-	w.process = exec.CommandContext(context.WithoutCancel(ctx), binary,
+	w.process = exec.CommandContext(context.WithoutCancel(ctx), binary, //nolint:gosec // the user's own binary
 		"--base-role-arn=arn:aws:iam::"+account+":role/", "--cluster-name=demo", "--mount-path="+w.mount, "--refresh-limit=1s",
 		"--unused-grace-period=2s", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	w.process.Env = append(os.Environ(), "KUBECONFIG="+w.kubeconfig, "AWS_ENDPOINT_URL_STS="+w.sts.URL, "AWS_REGION="+region, "AWS_EC2_METADATA_DISABLED=true",

@@ -47,7 +47,7 @@ func (c Caller) principal() string {
 	if err != nil || !c.Chained() {
 		return c.ARN
 	}
-	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + strings.Split(parsed.Resource, "/")[1]
+	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + strings.Split(parsed.Resource, "/")[1] + " (with its path, if it has one)"
 }
 
 const (
@@ -72,7 +72,7 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if known := c.caller.Load(); known != nil && (known.err == nil || c.options.Now().Before(known.until)) {
 		return known.caller, known.err
 	}
-	asked, _, _ := c.asking.Do("caller", func() (any, error) {
+	asking := c.asking.DoChan("caller", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
 		defer cancel()
 		found, err := c.findCaller(ctx)
@@ -80,8 +80,13 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 		c.caller.Store(answer)
 		return answer, nil
 	})
-	answer, _ := asked.(*callerAnswer)
-	return answer.caller, answer.err
+	select {
+	case asked := <-asking:
+		answer, _ := asked.Val.(*callerAnswer)
+		return answer.caller, answer.err
+	case <-ctx.Done():
+		return Caller{}, &Error{Kind: Unavailable, Code: "Timeout", message: "STS did not tell in time who the controller is (GetCallerIdentity); tried again"}
+	}
 }
 
 func (c *Client) findCaller(ctx context.Context) (Caller, error) {
@@ -103,8 +108,7 @@ func (c *Client) findCaller(ctx context.Context) (Caller, error) {
 
 // findBase is the account of the instance's profile, or else the one of the caller.
 func (c *Client) findBase(ctx context.Context, caller string) (role.Base, error) {
-	client := imds.NewFromConfig(c.config, func(o *imds.Options) { o.Retryer = aws.NopRetryer{} })
-	if info, err := client.GetIAMInfo(ctx, &imds.GetIAMInfoInput{}); err == nil {
+	if info, err := metadata(&c.config).GetIAMInfo(ctx, &imds.GetIAMInfoInput{}); err == nil {
 		if base, err := role.BaseOf(info.InstanceProfileArn); err == nil {
 			return base, nil
 		}

@@ -13,6 +13,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/singleflight"
@@ -50,30 +51,35 @@ type Client struct {
 const (
 	// attemptTimeout bounds one attempt at a call of STS, which usually takes well below a second.
 	attemptTimeout = 5 * time.Second
-	// maxAttempts is for what passes within seconds. What lasts longer is the work queue's to retry.
+	// maxAttempts, unless AWS_MAX_ATTEMPTS says otherwise, is for what passes within seconds. What lasts longer is the work queue's to retry.
 	maxAttempts  = 3
 	maxBackoff   = 2 * time.Second
 	idleConns    = 100
 	expiryWindow = 5 * time.Minute
 )
 
-// New reads the AWS settings. It returns an error if they are wrong or name no Region, but asks nobody yet.
+// New reads the AWS settings. It returns an error if they are wrong or name no Region. It asks nobody yet, unless they name no Region: then the
+// instance's metadata service.
 func New(ctx context.Context, o Options) (*Client, error) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = idleConns
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),
-		config.WithEC2IMDSRegion(),
-		config.WithRetryer(func() aws.Retryer { return retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff) }),
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("the AWS settings in the environment are wrong: %w", err)
 	}
 	if cfg.Region == "" {
+		cfg.Region = instanceRegion(ctx, metadata(&cfg))
+	}
+	if cfg.Region == "" {
 		return nil, errors.New("no AWS Region is set: set the environment variable AWS_REGION, such as AWS_REGION=eu-central-1")
 	}
+	load = append(load, config.WithRegion(cfg.Region), config.WithRetryer(func() aws.Retryer {
+		return retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff)
+	}))
 	c := &Client{options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS)))}
 	c.base = cached(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		// Reading the settings anew is what finds a file that was replaced: the SDK reads it once.
@@ -92,6 +98,22 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
+}
+
+// instanceRegion is the Region of the instance that the controller runs on, or nothing.
+func instanceRegion(ctx context.Context, instance *imds.Client) string {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	answer, err := instance.GetRegion(ctx, &imds.GetRegionInput{})
+	if err != nil {
+		return ""
+	}
+	return answer.Region
+}
+
+// metadata is a client of the instance's metadata service that asks once: elsewhere than on EC2 nobody answers.
+func metadata(cfg *aws.Config) *imds.Client {
+	return imds.NewFromConfig(*cfg, func(o *imds.Options) { o.Retryer = aws.NopRetryer{} })
 }
 
 func cached(p aws.CredentialsProvider) *aws.CredentialsCache {
@@ -145,6 +167,7 @@ func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
 	credentials, err := c.assume(ctx, s)
 	if c.forgetIfExpired(err) {
 		credentials, err = c.assume(ctx, s)
+		c.forgetIfExpired(err)
 	}
 	if err == nil {
 		return credentials, nil
@@ -191,8 +214,8 @@ func (c *Client) assume(ctx context.Context, s Session) (Credentials, error) {
 	}
 	return Credentials{
 		AccessKeyID:     *got.AccessKeyId,
-		SecretAccessKey: Redacted(*got.SecretAccessKey),
-		SessionToken:    Redacted(*got.SessionToken),
+		SecretAccessKey: Redact(*got.SecretAccessKey),
+		SessionToken:    Redact(*got.SessionToken),
 		Issued:          issued,
 		Expires:         got.Expiration.UTC().Truncate(time.Second),
 	}, nil

@@ -48,7 +48,7 @@ func TestAssume(t *testing.T) {
 	answer, err := sts.New(sts.Options{
 		Region: "eu-central-1", BaseEndpoint: aws.String(srv.URL),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: string(got.SecretAccessKey), SessionToken: string(got.SessionToken)}, nil
+			return aws.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey.Reveal(), SessionToken: got.SessionToken.Reveal()}, nil
 		}),
 	}).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil || aws.ToString(answer.Arn) != "arn:aws:sts::123456789012:assumed-role/app/prod.payments.aws-iam-app" {
@@ -69,7 +69,7 @@ func TestAssumeFails(t *testing.T) {
 		names []string
 	}{
 		{"denied: role, caller and what the trust policy is to name", deny, credentials.Denied, "AccessDenied", []string{
-			appRole, "arn:aws:sts::123456789012:assumed-role/node/i-0123", "name arn:aws:iam::123456789012:role/node as Principal", "sts:AssumeRole",
+			appRole, "arn:aws:sts::123456789012:assumed-role/node/i-0123", "trust policy name arn:aws:iam::123456789012:role/node ", "sts:AssumeRole",
 		}},
 		{"rejected: what STS says", func(srv *ststest.Server) { srv.SetMaxSessionDuration(appRole, 15*time.Minute) }, credentials.Rejected, "ValidationError", []string{
 			appRole, "exceeds the MaxSessionDuration set for this role",
@@ -140,20 +140,10 @@ func TestSTSThatIsNotThere(t *testing.T) {
 	client := readyClient(t)
 	srv.Close()
 	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Unavailable, "NoAnswer", appRole, "connection refused")
+	wantError(t, srv, err, credentials.Unavailable, "NoAnswer", appRole)
 }
 
-func TestWhatPassesWithinSecondsIsTriedAgain(t *testing.T) {
-	srv := start(t)
-	signInAsNode(t, srv)
-	client := readyClient(t)
-	srv.FaultNext(1, ststest.ConnectionReset)
-	assume(t, client, session(t, appRole))
-	if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole ConnectionReset", "AssumeRole"}; !slices.Equal(got, want) {
-		t.Errorf("STS got %q, want %q", got, want)
-	}
-}
-
+// What passes within seconds is tried again, and every attempt is told of.
 func TestEveryAttemptIsObserved(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
@@ -169,52 +159,38 @@ func TestEveryAttemptIsObserved(t *testing.T) {
 			}
 		}
 	})
-	srv.ThrottleNext(1)
+	srv.FaultNext(1, ststest.ConnectionReset)
 	assume(t, client, session(t, appRole))
 	srv.Deny(appRole)
 	_, err := client.Assume(t.Context(), session(t, appRole))
 	wantError(t, srv, err, credentials.Denied, "AccessDenied")
-	if want := []string{"GetCallerIdentity OK", "AssumeRole Throttling", "AssumeRole OK", "AssumeRole AccessDenied"}; !slices.Equal(observed, want) {
+	if want := []string{"GetCallerIdentity OK", "AssumeRole NoAnswer", "AssumeRole OK", "AssumeRole AccessDenied"}; !slices.Equal(observed, want) {
 		t.Errorf("observed %q, want %q", observed, want)
 	}
 }
 
-// The controller's own keys end, and somebody puts new ones into the file. No restart is needed, and no failed attempt.
+// The controller's own keys end, and later somebody puts new ones into the file. No restart is needed, and no failed attempt.
 func TestReplacedKeysAreFoundAtOnce(t *testing.T) {
 	for _, c := range []struct {
-		says string
-		end  func(*testing.T, *ststest.Server) (ended ststest.Keys)
-		code string
+		says, code string
+		end        func(*ststest.Server, ststest.Keys)
 	}{
-		{"a deleted key", func(t *testing.T, srv *ststest.Server) ststest.Keys {
-			t.Helper()
-			keys := srv.AddUser(account, "old")
-			signIn(t, keys)
-			t.Cleanup(func() {})
-			return keys
-		}, "InvalidClientTokenId"},
-		{"an expired session", func(t *testing.T, srv *ststest.Server) ststest.Keys {
-			t.Helper()
-			return signInAsNode(t, srv)
-		}, "ExpiredToken"},
+		{"a deleted key", "InvalidClientTokenId", func(srv *ststest.Server, keys ststest.Keys) { srv.Revoke(keys.AccessKeyID) }},
+		{"an expired session", "ExpiredToken", func(srv *ststest.Server, _ ststest.Keys) {
+			later := time.Now().Add(90 * time.Minute)
+			srv.SetClock(func() time.Time { return later })
+			srv.SetMaxSkew(0)
+		}},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			srv := start(t)
-			old := c.end(t, srv)
+			keys := signInAsNode(t, srv)
 			client := readyClient(t)
-			if old.SessionToken == "" {
-				srv.Revoke(old.AccessKeyID)
-			} else {
-				later := time.Now().Add(90 * time.Minute)
-				srv.SetClock(func() time.Time { return later })
-				srv.SetMaxSkew(0)
-			}
-
+			c.end(srv, keys)
 			_, err := client.Assume(t.Context(), session(t, appRole))
 			wantError(t, srv, err, credentials.Expired, c.code, appRole, "own AWS credentials")
 
-			fresh := srv.AddUser(account, "fresh")
-			signIn(t, fresh)
+			signIn(t, srv.AddUser(account, "fresh"))
 			assume(t, client, session(t, appRole))
 			if caller, err := client.Caller(t.Context()); err != nil || caller.ARN != "arn:aws:iam::123456789012:user/fresh" {
 				t.Errorf("the caller is %q, %v", caller.ARN, err)
@@ -259,7 +235,7 @@ func TestCredentialsThatGo(t *testing.T) {
 	signIn(t, keys)
 	client := readyClient(t)
 	srv.Revoke(keys.AccessKeyID)
-	if err := os.Remove(os.Getenv("AWS_SHARED_CREDENTIALS_FILE")); err != nil {
+	if err := os.Remove(os.Getenv("AWS_SHARED_CREDENTIALS_FILE")); err != nil { //nolint:gosec // the test set it
 		t.Fatal(err)
 	}
 	_, err := client.Assume(t.Context(), session(t, appRole))

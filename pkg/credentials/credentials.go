@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unique"
 
 	"kube-aws-iam-controller/pkg/role"
 )
@@ -36,9 +37,30 @@ func (c Credentials) UsableUntil() time.Time {
 	return c.Expires.Add(-min(maxEarly, max(0, c.Expires.Sub(c.Issued))/earlyShare)).Truncate(time.Second)
 }
 
-// Redacted is a secret: what prints, logs or encodes it gets a placeholder. Converting it to a string reveals it, which only
-// the code that writes it where it belongs does.
-type Redacted string
+// Redacted is a secret: what prints, logs or encodes it gets a placeholder, and only Reveal tells it. Values are comparable: they are equal if the
+// secrets are. The zero value is the empty secret.
+//
+// It holds no string, because package fmt prints one as it is where it cannot call methods: in a field that is not exported, or behind a
+// pointer with a verb that does not suit.
+type Redacted struct {
+	handle unique.Handle[string]
+}
+
+// Redact makes a secret of a string.
+func Redact(secret string) Redacted {
+	if secret == "" {
+		return Redacted{}
+	}
+	return Redacted{unique.Make(secret)}
+}
+
+// Reveal is the secret itself: for the code that writes it where it belongs, and nobody else.
+func (r Redacted) Reveal() string {
+	if r == (Redacted{}) {
+		return ""
+	}
+	return r.handle.Value()
+}
 
 const placeholder = "[redacted]"
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Kind is why credentials could not be had, by what is to be done about it.
@@ -50,23 +52,26 @@ func KindOf(err error) Kind {
 // The error codes of STS that need another answer than to try again later. Source: the errors of AssumeRole and AssumeRoleWithWebIdentity,
 // and "Common errors", in the STS API reference.
 var kinds = map[string]Kind{
-	"AccessDenied":            Denied,
-	"AccessDeniedException":   Denied,
-	"ExpiredToken":            Expired,
-	"ExpiredTokenException":   Expired,
-	"InvalidClientTokenId":    Expired,
-	"UnrecognizedClient":      Expired,
-	"SignatureDoesNotMatch":   Expired,
-	"RegionDisabledException": Rejected,
-	"MalformedPolicyDocument": Rejected,
-	"PackedPolicyTooLarge":    Rejected,
-	"ValidationError":         Rejected,
-	"InvalidIdentityToken":    Rejected,
-	"IDPRejectedClaim":        Rejected,
+	"AccessDenied":                Denied,
+	"AccessDeniedException":       Denied,
+	"ExpiredToken":                Expired,
+	"ExpiredTokenException":       Expired,
+	"InvalidClientTokenId":        Expired,
+	"UnrecognizedClientException": Expired,
+	"SignatureDoesNotMatch":       Expired,
+	"RegionDisabledException":     Rejected,
+	"MalformedPolicyDocument":     Rejected,
+	"PackedPolicyTooLarge":        Rejected,
+	"ValidationError":             Rejected,
+	"InvalidIdentityToken":        Rejected,
+	"IDPRejectedClaim":            Rejected,
 }
 
-// classify finds the kind and the code of what the SDK returned.
+// classify finds the kind and the code of what the SDK returned, or of an *Error.
 func classify(err error) (Kind, string) {
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known.Kind, known.Code
+	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	switch {
 	case ok && retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary:
@@ -87,7 +92,7 @@ func explain(err error, s Session, c Caller) *Error {
 	switch kind {
 	case Denied:
 		message = fmt.Sprintf("%s may not assume role %s (STS: %s). Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, "+
-			"and do the caller's own policies allow sts:AssumeRole on it? Tried again every minute", c.ARN, s.Role, code, c.principal())
+			"and do the caller's own policies allow sts:AssumeRole on it? Tried again, at least every minute", c.ARN, s.Role, code, c.principal())
 	case Rejected:
 		message = fmt.Sprintf("STS refuses to issue credentials of role %s: %s", s.Role, detail(err))
 	case Expired:
@@ -101,13 +106,25 @@ func explain(err error, s Session, c Caller) *Error {
 }
 
 // detail is the part of an SDK's error that tells something: code and message of an answer, or why there was none. The rest, such as request
-// IDs, changes with every call.
+// IDs and local ports, changes with every call.
 func detail(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Sprintf("the name %s cannot be resolved", lookup.Name)
+	}
+	if connection, ok := errors.AsType[*net.OpError](err); ok && connection.Addr != nil {
+		if _, nested := errors.AsType[*net.OpError](connection.Err); nested {
+			return detail(connection.Err)
+		}
+		return fmt.Sprintf("%s %s: %s", connection.Op, connection.Addr, connection.Err)
+	}
 	if sent, ok := errors.AsType[*url.Error](err); ok {
 		return sent.Error()
+	}
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		return answer.Err.Error()
 	}
 	return err.Error()
 }

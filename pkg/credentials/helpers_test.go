@@ -59,7 +59,7 @@ func signIn(t *testing.T, keys ststest.Keys) {
 	if keys.SessionToken != "" {
 		text += "aws_session_token = " + keys.SessionToken + "\n"
 	}
-	if err := os.WriteFile(os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), []byte(text), 0o600); err != nil { //nolint:gosec // the test set it
 		t.Fatal(err)
 	}
 }

@@ -14,7 +14,16 @@ import (
 )
 
 // Owned tells whether a Secret is the controller's own.
-func Owned(s metav1.Object) bool { return s.GetLabels()[OwnerLabel] == OwnerValue }
+func Owned(s metav1.Object) bool {
+	return s.GetLabels()[OwnerLabel] == OwnerValue && s.GetLabels()[typeLabel] != typeAWSIAMRole
+}
+
+// The label of a Secret that belongs to an AWSIAMRole. Such a one, which zalando-incubator/kube-aws-iam-controller may have left, is not for pods
+// that ask by a Secret's name.
+const (
+	typeLabel      = "type"
+	typeAWSIAMRole = "awsiamrole"
+)
 
 // Read returns the credentials in a Secret. The error says what is missing; it never holds what is there.
 func Read(s *corev1.Secret) (credentials.Credentials, error) {
@@ -31,8 +40,8 @@ func Read(s *corev1.Secret) (credentials.Credentials, error) {
 	}
 	return credentials.Credentials{
 		AccessKeyID:     process.AccessKeyId,
-		SecretAccessKey: credentials.Redacted(process.SecretAccessKey),
-		SessionToken:    credentials.Redacted(process.SessionToken),
+		SecretAccessKey: credentials.Redact(process.SecretAccessKey),
+		SessionToken:    credentials.Redact(process.SessionToken),
 		Issued:          issued,
 		Expires:         expires,
 	}, nil

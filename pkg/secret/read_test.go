@@ -1,6 +1,7 @@
 package secret_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ func TestReadGivesBackWhatWasRendered(t *testing.T) {
 			if got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
-			if string(got.SecretAccessKey) != string(want.SecretAccessKey) || string(got.SessionToken) != string(want.SessionToken) {
+			if got.SecretAccessKey.Reveal() != want.SecretAccessKey.Reveal() || got.SessionToken.Reveal() != want.SessionToken.Reveal() {
 				t.Error("the secrets differ")
 			}
 			if !secret.Intact(s, target(t), got) {
@@ -109,7 +110,7 @@ func TestReadUpstreamsSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := credentials.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "k", SessionToken: "t", Issued: issued, Expires: expires}
+	want := credentials.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: credentials.Redact("k"), SessionToken: credentials.Redact("t"), Issued: issued, Expires: expires}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -168,6 +169,8 @@ func TestOwned(t *testing.T) {
 		{"another heritage", map[string]string{"heritage": "Helm"}, false},
 		{"our name under another label", map[string]string{"app": "kube-aws-iam-controller"}, false},
 		{"ours", map[string]string{"heritage": "kube-aws-iam-controller", "a": "b"}, true},
+		{"ours, of an AWSIAMRole", map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}, false},
+		{"ours, with another type", map[string]string{"heritage": "kube-aws-iam-controller", "type": "x"}, true},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			if got := secret.Owned(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}); got != c.want {
@@ -302,7 +305,7 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 	// The existing one is a cache's, and belongs to everybody.
 	wantMap(t, "labels of the existing Secret", existing.Labels, before.Labels)
 	wantMap(t, "annotations of the existing Secret", existing.Annotations, before.Annotations)
-	if string(existing.Data["credentials.json"]) != string(before.Data["credentials.json"]) {
+	if !bytes.Equal(existing.Data["credentials.json"], before.Data["credentials.json"]) {
 		t.Error("the existing Secret's data changed")
 	}
 }

@@ -77,8 +77,8 @@ func Render(t Target, c credentials.Credentials) (*corev1.Secret, error) {
 	process, err := json.Marshal(processCredentials{
 		Version:         1,
 		AccessKeyId:     c.AccessKeyID,
-		SecretAccessKey: string(c.SecretAccessKey),
-		SessionToken:    string(c.SessionToken),
+		SecretAccessKey: c.SecretAccessKey.Reveal(),
+		SessionToken:    c.SessionToken.Reveal(),
 		Expiration:      timestamp(c.UsableUntil()),
 		AccountId:       t.Session.Role.Account(),
 	})
@@ -87,8 +87,8 @@ func Render(t Target, c credentials.Credentials) (*corev1.Secret, error) {
 	}
 	container, err := json.Marshal(containerCredentials{
 		AccessKeyId:     c.AccessKeyID,
-		SecretAccessKey: string(c.SecretAccessKey),
-		Token:           string(c.SessionToken),
+		SecretAccessKey: c.SecretAccessKey.Reveal(),
+		Token:           c.SessionToken.Reveal(),
 		Expiration:      timestamp(c.UsableUntil()),
 		AccountId:       t.Session.Role.Account(),
 		RoleArn:         arn,
@@ -124,7 +124,7 @@ func Render(t Target, c credentials.Credentials) (*corev1.Secret, error) {
 // static is a shared credentials file with the keys themselves, for tools that cannot run a credential_process.
 func static(c credentials.Credentials) []byte {
 	return fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\naws_expiration = %s\n",
-		c.AccessKeyID, string(c.SecretAccessKey), string(c.SessionToken), timestamp(c.UsableUntil()))
+		c.AccessKeyID, c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), timestamp(c.UsableUntil()))
 }
 
 // config is an AWS config file, for SDKs that look for credential_process there only.

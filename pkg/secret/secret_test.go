@@ -24,18 +24,18 @@ var issued = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 func held(life time.Duration) credentials.Credentials {
 	return credentials.Credentials{
 		AccessKeyID:     "ASIAEXAMPLE",
-		SecretAccessKey: "s3cr3t/Key+value=",
-		SessionToken:    "IQoJ/token+value==",
+		SecretAccessKey: credentials.Redact("s3cr3t/Key+value="),
+		SessionToken:    credentials.Redact("IQoJ/token+value=="),
 		Issued:          issued,
 		Expires:         issued.Add(life),
 	}
 }
 
-func target(t testing.TB) secret.Target {
-	t.Helper()
+func target(tb testing.TB) secret.Target {
+	tb.Helper()
 	arn, err := role.ParseARN("arn:aws-cn:iam::123456789012:role/team/app")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return secret.Target{
 		Name:      types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"},
@@ -45,11 +45,11 @@ func target(t testing.TB) secret.Target {
 	}
 }
 
-func render(t testing.TB, target secret.Target, c credentials.Credentials) *corev1.Secret {
-	t.Helper()
+func render(tb testing.TB, target secret.Target, c credentials.Credentials) *corev1.Secret {
+	tb.Helper()
 	s, err := secret.Render(target, c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -129,7 +129,7 @@ func TestRenderTimes(t *testing.T) {
 		{"parts of a second", issued, issued.Add(time.Hour + 999*time.Millisecond), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			s := render(t, target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: "b", SessionToken: "c", Issued: c.issued, Expires: c.expires})
+			s := render(t, target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires})
 			if got := string(s.Data["expire"]); got != c.expire {
 				t.Errorf("expire is %s, want %s", got, c.expire)
 			}
@@ -184,7 +184,7 @@ func TestSDKReadsTheFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.AccessKeyID != c.AccessKeyID || got.SecretAccessKey != string(c.SecretAccessKey) || got.SessionToken != string(c.SessionToken) {
+			if got.AccessKeyID != c.AccessKeyID || got.SecretAccessKey != c.SecretAccessKey.Reveal() || got.SessionToken != c.SessionToken.Reveal() {
 				t.Errorf("the SDK reads another key: %s", got.AccessKeyID)
 			}
 			if got.CanExpire != which.canExpire || (got.CanExpire && !got.Expires.Equal(c.UsableUntil())) {

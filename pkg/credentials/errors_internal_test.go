@@ -1,0 +1,117 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// answered is an error answer as the SDK returns it.
+func answered(err error) error {
+	return &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &awshttp.ResponseError{
+		RequestID:     "5e0b3f1c-changes-with-every-call",
+		ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusBadRequest}}, Err: err},
+	}}
+}
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		code string
+		want Kind
+	}{
+		{"AccessDenied", Denied},
+		{"AccessDeniedException", Denied},
+		{"RegionDisabledException", Rejected},
+		{"MalformedPolicyDocument", Rejected},
+		{"PackedPolicyTooLarge", Rejected},
+		{"ValidationError", Rejected},
+		{"InvalidIdentityToken", Rejected},
+		{"IDPRejectedClaim", Rejected},
+		{"ExpiredToken", Expired},
+		{"ExpiredTokenException", Expired},
+		{"InvalidClientTokenId", Expired},
+		{"UnrecognizedClientException", Expired},
+		{"SignatureDoesNotMatch", Expired},
+		{"Throttling", Throttled},
+		{"ThrottlingException", Throttled},
+		{"RequestLimitExceeded", Throttled},
+		{"IDPCommunicationError", Unavailable},
+		{"InternalFailure", Unavailable},
+		{"SomethingNew", Unavailable},
+	} {
+		t.Run(c.code, func(t *testing.T) {
+			kind, code := classify(answered(&smithy.GenericAPIError{Code: c.code}))
+			if kind != c.want || code != c.code {
+				t.Errorf("got %d, %s, want %d", kind, code, c.want)
+			}
+		})
+	}
+	for _, c := range []struct {
+		says string
+		err  error
+		kind Kind
+		code string
+	}{
+		{"too late", answered(&smithy.CanceledError{Err: context.DeadlineExceeded}), Unavailable, "Timeout"},
+		{"called off", answered(&smithy.CanceledError{Err: context.Canceled}), Unavailable, "Timeout"},
+		{"something else", errors.New("x"), Unavailable, "NoAnswer"},
+		{"known already", fmt.Errorf("x: %w", &Error{Kind: Expired, Code: "ExpiredToken"}), Expired, "ExpiredToken"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			if kind, code := classify(c.err); kind != c.kind || code != c.code {
+				t.Errorf("got %d, %s", kind, code)
+			}
+		})
+	}
+}
+
+// A message that changes with every call would be a new event for every call.
+func TestDetailIsTheSameForEveryCall(t *testing.T) {
+	local, remote := &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 41234}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443}
+	sent := func(err error) error {
+		return answered(&smithyhttp.RequestSendError{Err: &url.Error{Op: "Post", URL: "https://sts.eu-central-1.amazonaws.com/", Err: err}})
+	}
+	for _, c := range []struct {
+		says string
+		err  error
+		want string
+	}{
+		{"STS's own words", answered(&smithy.GenericAPIError{Code: "ValidationError", Message: "1 validation error"}), "ValidationError: 1 validation error"},
+		{"a connection that broke", sent(&net.OpError{Op: "read", Net: "tcp", Source: local, Addr: remote, Err: os.NewSyscallError("read", syscall.ECONNRESET)}), "read 192.0.2.1:443: read: connection reset by peer"},
+		{
+			"a connection that broke while a body was sent",
+			sent(&net.OpError{Op: "readfrom", Net: "tcp", Addr: remote, Err: &net.OpError{Op: "write", Net: "tcp", Source: local, Addr: remote, Err: os.NewSyscallError("write", syscall.EPIPE)}}),
+			"write 192.0.2.1:443: write: broken pipe",
+		},
+		{"nobody listens", sent(&net.OpError{Op: "dial", Net: "tcp", Addr: remote, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), "dial 192.0.2.1:443: connect: connection refused"},
+		{
+			"a name that is not resolved",
+			sent(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "read udp 10.1.2.3:41234->10.0.0.10:53: i/o timeout", Name: "sts.eu-central-1.amazonaws.com", Server: "10.0.0.10:53"}}),
+			"the name sts.eu-central-1.amazonaws.com cannot be resolved",
+		},
+		{"a connection that was closed", sent(errors.New("EOF")), `Post "https://sts.eu-central-1.amazonaws.com/": EOF`},
+		{"an answer that is not STS's", answered(errors.New("deserialization failed")), "deserialization failed"},
+		{"anything else", errors.New("x"), "x"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			got := detail(c.err)
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if strings.Contains(got, "41234") || strings.Contains(got, "changes-with-every-call") {
+				t.Errorf("changes with every call: %s", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,89 @@
+package role_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// sessionName is what STS accepts. Source: the API reference of AssumeRole, RoleSessionName.
+var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+
+func TestSessionName(t *testing.T) {
+	for _, c := range []struct{ says, cluster, namespace, secret, want string }{
+		{"plain", "prod", "payments", "aws-iam-app", "prod.payments.aws-iam-app"},
+		{"dots of the cluster become hyphens", "prod.example.org", "payments", "aws-iam-app", "prod-example-org.payments.aws-iam-app"},
+		{"dots of the Secret stay", "prod", "payments", "aws-iam-a.b", "prod.payments.aws-iam-a.b"},
+		{"what STS refuses becomes a hyphen", "aws:1/eu west", "payments", "aws-iam-app", "aws-1-eu-west.payments.aws-iam-app"},
+		{"one hyphen for one character", "größe", "payments", "aws-iam-app", "gr--e.payments.aws-iam-app"},
+		{"a line feed", "prod\n", "payments", "aws-iam-app", "prod-.payments.aws-iam-app"},
+		{"what STS accepts stays", "a_b+c=d,e@f-g", "payments", "aws-iam-app", "a_b+c=d,e@f-g.payments.aws-iam-app"},
+		{"64 characters are not cut", "prod", "payments", strings.Repeat("s", 50), "prod.payments." + strings.Repeat("s", 50)},
+		{"65 characters are cut, with a hash", "prod", "payments", strings.Repeat("s", 51), "prod.payments." + strings.Repeat("s", 39) + "-ac56f776b5"},
+		{"nothing at all", "", "", "", ".."},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			got := role.SessionName(c.cluster, c.namespace, c.secret)
+			if got != c.want {
+				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+			if !sessionName.MatchString(got) {
+				t.Errorf("%q is not a session name", got)
+			}
+		})
+	}
+}
+
+// A trust policy that asks for "prod.payments.*" must let in nobody else.
+func TestSessionNameKeepsNamespacesApart(t *testing.T) {
+	for _, c := range []struct{ says, cluster, namespace, secret string }{
+		{"a cluster whose name ends in a namespace", "prod.payments", "evil", "aws-iam-app"},
+		{"a cluster whose name looks like a whole session name", "prod.payments.aws-iam-app", "evil", "aws-iam-app"},
+		{"a namespace that begins alike", "prod", "payments-evil", "aws-iam-app"},
+		{"a Secret named like a namespace", "prod", "evil", "payments.aws-iam-app"},
+		{"a long Secret", "prod", "evil", strings.Repeat("payments.", 20)},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			if got := role.SessionName(c.cluster, c.namespace, c.secret); strings.HasPrefix(got, "prod.payments.") {
+				t.Errorf("%q is taken for one of the namespace payments", got)
+			}
+		})
+	}
+}
+
+func TestSessionNamesDiffer(t *testing.T) {
+	seen := map[string]string{}
+	long := strings.Repeat("n", 60)
+	for _, namespace := range []string{"a", "a-b", "a-b-c", long, long + "x"} {
+		for n := range 2000 {
+			for _, form := range []string{"aws-iam-%d", "b.aws-iam-%d", "aws-iam-a-role-with-a-name-that-is-much-too-long-to-be-kept-as-it-is-%d"} {
+				secret := fmt.Sprintf(form, n)
+				got := role.SessionName("prod", namespace, secret)
+				if other, ok := seen[got]; ok {
+					t.Fatalf("%s/%s and %s are both %q", namespace, secret, other, got)
+				}
+				seen[got] = namespace + "/" + secret
+			}
+		}
+	}
+}
+
+func FuzzSessionName(f *testing.F) {
+	f.Add("prod", "payments", "aws-iam-app")
+	f.Add("", "", "")
+	f.Add("a.b", strings.Repeat("n", 63), strings.Repeat("s", 253))
+	f.Add("\xff\x00\n", "ß", "一")
+	f.Add("x", strings.Repeat("日", 30), "\xe6\x97")
+	f.Fuzz(func(t *testing.T, cluster, namespace, secret string) {
+		got := role.SessionName(cluster, namespace, secret)
+		if !sessionName.MatchString(got) {
+			t.Fatalf("%q is not a session name", got)
+		}
+		if again := role.SessionName(cluster, namespace, secret); again != got {
+			t.Fatalf("%q and then %q", got, again)
+		}
+	})
+}

@@ -1,15 +1,18 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,42 +97,62 @@ func TestNothingToWorkOn(t *testing.T) {
 	}
 }
 
+// commandLine is the variable by which a test makes this test binary be the program itself, with these arguments.
+const commandLine = "COMMAND_LINE"
+
+func TestMain(m *testing.M) {
+	if args, ok := os.LookupEnv(commandLine); ok {
+		os.Args = append(os.Args[:1], strings.Fields(args)...)
+		main()
+		return
+	}
+	m.Run()
+}
+
+// program starts the program. Nothing outlives it in the test: the libraries leave goroutines behind.
+func program(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
+	t.Helper()
+	environment(t, nil)
+	stderr = &bytes.Buffer{}
+	cmd = exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // G204: this very test
+	cmd.Env = append(os.Environ(), commandLine+"="+strings.Join(args, " "))
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, stderr
+}
+
 // The whole program, until it is told to end: it asks the API server for what it is to keep, and ends without an error.
 func TestRunUntilTheEnd(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	asked := make(chan string)
+	watched := make(chan string, 100)
 	server := apiServer(t, func(resource string) {
 		select {
-		case asked <- resource:
-		case <-ctx.Done():
+		case watched <- resource:
+		default:
 		}
 	})
-	log := logOf(t, func() {
-		environment(t, nil)
-		done := make(chan error, 1)
-		go func() {
-			done <- run(ctx, []string{"--apiserver=" + server, "--namespace=payments", "--interval=10s", "--metrics-bind-address=0", "--health-probe-bind-address=0"}, io.Discard)
-		}()
-		for wanted := map[string]bool{"pods": true, "secrets": true}; len(wanted) > 0; {
-			select {
-			case resource := <-asked:
-				delete(wanted, resource)
-			case err := <-done:
-				t.Fatalf("it ended before it asked for %v: %v", wanted, err)
-			}
+	cmd, stderr := program(t, "--apiserver="+server, "--namespace=payments", "--interval=10s", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for wanted := map[string]bool{"pods": true, "secrets": true}; len(wanted) > 0; {
+		select {
+		case resource := <-watched:
+			delete(wanted, resource)
+		case err := <-ended:
+			t.Fatalf("it ended before it asked for %v: %v, %s", wanted, err, stderr)
 		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("%v: %s", err, stderr)
+	}
+
 	var said []string
-	for line := range strings.Lines(log) {
+	for line := range strings.Lines(stderr.String()) {
 		var entry struct{ Level, Msg, Version string }
-		if !strings.HasPrefix(line, "{") {
-			continue
-		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("no JSON: %s", line)
 		}
@@ -137,6 +160,17 @@ func TestRunUntilTheEnd(t *testing.T) {
 	}
 	if len(said) < 2 || said[0] != "starting" || !strings.Contains(said[1], "--interval is ignored") {
 		t.Errorf("logged %q", said)
+	}
+}
+
+func TestBadFlagsEndWithOneLineAndExitCode1(t *testing.T) {
+	cmd, stderr := program(t, "--refresh-limit=2h")
+	err := cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		t.Errorf("it ended with %v", err)
+	}
+	if want := "kube-aws-iam-controller: --refresh-limit=2h0m0s must be shorter than --session-duration=1h0m0s: credentials would always be due for renewal\n"; stderr.String() != want {
+		t.Errorf("it said\n%s\nwant\n%s", stderr, want)
 	}
 }
 

@@ -40,10 +40,7 @@ func (r *reconciler) issue(ctx context.Context, g gathered) outcome {
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
 	}
-	rendered, err := secret.Render(g.target, c)
-	if err != nil {
-		return outcome{failure: &failure{reason: ReasonCreateSecretFailed, action: "Render", note: err.Error()}}
-	}
+	rendered := secret.Render(g.target, c)
 	if g.held == nil {
 		err = r.client.Create(ctx, rendered)
 	} else {

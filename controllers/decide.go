@@ -28,6 +28,8 @@ type state struct {
 	held *held
 	// failure is how the last attempt went wrong, if it did and none succeeded since.
 	failure *failure
+	// recheck is when to ask anew who may have the role, if something has just changed.
+	recheck time.Time
 	// limit and grace are --refresh-limit and --unused-grace-period; spread is the Secret's own.
 	limit, grace time.Duration
 	spread       float64
@@ -89,8 +91,17 @@ const (
 // refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
 const refusedRetry = time.Minute
 
-// decide is the whole judgement over one Secret. It reads top to bottom: the first thing that applies decides.
+// decide is the whole judgement over one Secret.
 func decide(s state) decision {
+	d := s.judge()
+	if !s.recheck.IsZero() && !d.at.IsZero() {
+		d.at = earlier(d.at, s.recheck)
+	}
+	return d
+}
+
+// judge reads top to bottom: the first thing that applies decides.
+func (s state) judge() decision {
 	later := s.now.Add(refusedRetry)
 	switch {
 	case !s.wanted:

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 
@@ -13,9 +14,10 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// Reasons of the events on pods, beside those of a demand.Finding.
+// Reasons of the events on pods and AWSIAMRoles, beside those of a demand.Finding.
 const (
 	ReasonCreateCredentials    = "CreateCredentials"
+	ReasonUpdateCredentials    = "UpdateCredentials"
 	ReasonGetCredentialsFailed = "GetCredentialsFailed"
 	ReasonRoleForbidden        = "RoleForbidden"
 	ReasonInvalidRole          = "InvalidRole"
@@ -32,19 +34,25 @@ type announcer struct {
 	recorder events.EventRecorder
 }
 
-// created tells a pod that its Secret is there.
-func (a announcer) created(pod *wanter, s types.NamespacedName, note string) {
-	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeNormal, ReasonCreateCredentials, "AssumeRole", "%s", note)
+// hearer is an object on which events are written, and whether the reason of one would be news to it.
+type hearer struct {
+	object runtime.Object
+	tell   func(reason string) (news bool)
 }
 
-// refused tells a pod why its Secret is not there or not renewed. The action keeps causes apart that have the same reason.
-func (a announcer) refused(pod *wanter, s types.NamespacedName, reason, action, note string) {
-	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+// issued tells that there are new credentials.
+func (a announcer) issued(to runtime.Object, s types.NamespacedName, reason, note string) {
+	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeNormal, reason, "AssumeRole", "%s", note)
+}
+
+// refused tells why a Secret is not there or not renewed. The action keeps causes apart that have the same reason.
+func (a announcer) refused(to runtime.Object, s types.NamespacedName, reason, action, note string) {
+	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
 }
 
 // found tells a pod what in it will not work.
-func (a announcer) found(pod *wanter, s types.NamespacedName, f demand.Finding) {
-	a.recorder.Eventf(podReference(pod), secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
+func (a announcer) found(to runtime.Object, s types.NamespacedName, f demand.Finding) {
+	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
 }
 
 // notManaged is the note about a Secret that somebody else made.

@@ -1,15 +1,18 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/refresh"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
@@ -20,10 +23,18 @@ type gathered struct {
 	state
 
 	name types.NamespacedName
+	// resource is the AWSIAMRole that wants the Secret, if there is one: then it says what is in it, and not the pods.
+	resource *v1.AWSIAMRole
 	// wants are the pods that want the Secret.
 	wants []want
+	// forbidden are the pods that want it and may not have its role.
+	forbidden []refusedPods
+	// wouldRefuse is why the role would be refused, if this were not a dry run.
+	wouldRefuse string
 	// target is what the Secret is to be for. It is empty as long as that is not known.
 	target secret.Target
+	// wantedDuration is how long a session is wanted, which may be longer than the target's.
+	wantedDuration time.Duration
 }
 
 // gather reads all that a decision depends on. It is the only step that reads. An error means that the API server could not be asked.
@@ -35,7 +46,11 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 		grace:   r.settings.UnusedGracePeriod,
 	}}
 	g.wants, g.unwantedSince = r.pods.wanting(name)
-	g.wanted = len(g.wants) > 0
+	var err error
+	if g.resource, err = r.awsIAMRole(ctx, name); err != nil {
+		return gathered{}, err
+	}
+	g.wanted = len(g.wants) > 0 || g.resource != nil
 
 	existing, err := r.existing(ctx, name)
 	if err != nil {
@@ -49,14 +64,30 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 			g.failure = nil // it was deleted or handed over
 		}
 	}
-	if g.wanted {
-		r.resolve(ctx, &g)
+	if existing != nil && secret.OfAWSIAMRole(existing) {
+		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
-	if existing != nil {
-		g.held = hold(existing, g.target)
-		g.spread = refresh.Spread(name.String(), g.held.life())
+	if g.wanted {
+		r.resolve(ctx, &g, existing)
+	} else if existing != nil {
+		g.hold(existing)
 	}
 	return g, nil
+}
+
+// awsIAMRole is the AWSIAMRole of this name, or nil. One that is being deleted wants nothing any more.
+func (r *reconciler) awsIAMRole(ctx context.Context, name types.NamespacedName) (*v1.AWSIAMRole, error) {
+	if !r.servesRoles {
+		return nil, nil
+	}
+	var resource v1.AWSIAMRole
+	if err := r.client.Get(ctx, name, &resource); err != nil {
+		return nil, ignoreNotFound(err)
+	}
+	if !resource.DeletionTimestamp.IsZero() {
+		return nil, nil
+	}
+	return &resource, nil
 }
 
 // existing is the controller's own Secret of this name, or nil.
@@ -65,7 +96,7 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 	if err := r.client.Get(ctx, name, &s); err != nil {
 		return nil, ignoreNotFound(err)
 	}
-	if !secret.Owned(&s) {
+	if !secret.Owned(&s) || (secret.OfAWSIAMRole(&s) && !r.servesRoles) {
 		return nil, nil
 	}
 	return &s, nil
@@ -82,9 +113,9 @@ func (r *reconciler) foreign(ctx context.Context, name types.NamespacedName) (bo
 
 // metadata asks the API server itself for what a Secret of this name is, without what it holds.
 func (r *reconciler) metadata(ctx context.Context, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
-	var meta metav1.PartialObjectMetadata
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return &meta, r.live.Get(ctx, name, &meta)
+	meta := metadataOf(corev1.SchemeGroupVersion.WithKind("Secret"))
+	err := r.live.Get(ctx, name, meta)
+	return meta, err
 }
 
 func ignoreNotFound(err error) error {
@@ -94,10 +125,15 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// resolve finds out which role is wanted, in which session, and whether it may be had.
-func (r *reconciler) resolve(ctx context.Context, g *gathered) {
-	demand := g.wants[0].Demand
-	if g.invalid = demand.Check(); g.invalid != nil {
+// resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
+func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
+	defer func() {
+		if existing != nil && g.held == nil {
+			g.hold(existing)
+		}
+	}()
+	wanted := g.demand()
+	if g.invalid = wanted.Check(); g.invalid != nil {
 		return
 	}
 	caller, err := r.caller(ctx)
@@ -105,33 +141,53 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered) {
 		g.unready = err
 		return
 	}
-	arn, err := caller.Base.Resolve(demand.Role)
+	arn, err := caller.Base.Resolve(wanted.Role)
 	if err != nil {
 		g.invalid = err
 		return
 	}
-	g.verdict, err = r.authorize(policy.Subject{Namespace: g.name.Namespace}, arn)
-	if err != nil {
-		g.unready = err
-		return
+	g.wantedDuration = cmp.Or(wanted.Duration, r.settings.SessionDuration)
+	g.target = r.target(g, arn, caller.Longest(g.wantedDuration))
+	if existing != nil {
+		g.hold(existing)
 	}
-	g.target = secret.Target{
+	r.authorize(ctx, g, arn, caller.Base)
+}
+
+// demand is what is wanted: by the AWSIAMRole, or else by the pods, which all want the same.
+func (g *gathered) demand() demand.Demand {
+	if g.resource != nil {
+		return demand.FromAWSIAMRole(g.resource)
+	}
+	return g.wants[0].Demand
+}
+
+// target is what the Secret is to be for.
+func (r *reconciler) target(g *gathered, arn role.ARN, duration time.Duration) secret.Target {
+	t := secret.Target{
 		Name: g.name,
 		Session: credentials.Session{
-			Role:     arn,
-			Name:     role.SessionName(r.settings.ClusterName, g.name.Namespace, g.name.Name),
-			Duration: caller.Longest(r.settings.SessionDuration),
+			Role:       arn,
+			Name:       role.SessionName(r.settings.ClusterName, g.name.Namespace, g.name.Name),
+			Duration:   duration,
+			ExternalID: r.settings.ExternalIDOf(g.name.Namespace),
+			Tags:       r.settings.tags(g.name.Namespace),
 		},
 		MountPath: r.settings.MountPath,
 		Region:    r.region,
 	}
+	if g.resource != nil {
+		t.Labels = g.resource.Labels
+		t.Owner = &metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: g.resource.Name, UID: g.resource.UID}
+	}
+	return t
 }
 
 // hold reads an existing Secret of the controller's own. One that cannot be read holds dead credentials.
-func hold(s *corev1.Secret, t secret.Target) *held {
-	c, err := secret.Read(s)
-	if err != nil {
-		return &held{secret: s}
+func (g *gathered) hold(s *corev1.Secret) {
+	g.held = &held{secret: s}
+	if c, err := secret.Read(s); err == nil {
+		g.held.credentials, g.held.intact = c, secret.Intact(s, g.target, c)
 	}
-	return &held{secret: s, credentials: c, intact: secret.Intact(s, t, c)}
+	g.spread = refresh.Spread(g.name.String(), g.held.life())
 }

@@ -1,12 +1,14 @@
 package controllers
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
 
 	"kube-aws-iam-controller/pkg/demand"
@@ -14,8 +16,9 @@ import (
 
 // wanter is a pod that wants Secrets, reduced to what the controller needs of it.
 type wanter struct {
-	name types.NamespacedName
-	uid  types.UID
+	name           types.NamespacedName
+	uid            types.UID
+	serviceAccount string
 	// since is when the controller first saw the pod.
 	since   time.Time
 	demands []demand.Demand
@@ -118,6 +121,19 @@ func (p *podStore) wanting(secret types.NamespacedName) (wants []want, noneSince
 	return wants, p.syncedAt
 }
 
+// waitedFor are the Secrets that pods want in a namespace, or with "" everywhere.
+func (p *podStore) waitedFor(namespace string) sets.Set[types.NamespacedName] {
+	p.lock.RLock()
+	defer p.lock.RUnlock()
+	names := sets.New[types.NamespacedName]()
+	for secret := range p.bySecret {
+		if namespace == "" || namespace == secret.Namespace {
+			names.Insert(secret)
+		}
+	}
+	return names
+}
+
 // forget drops what is remembered of a Secret that exists no longer and that no pod wants.
 func (p *podStore) forget(secret types.NamespacedName) {
 	p.lock.Lock()
@@ -142,10 +158,11 @@ func (p *podStore) tell(pod *wanter, about string) bool {
 // put takes in a pod as it is now. The pods' demands come with their creation; only ephemeral containers can add to them.
 func (p *podStore) put(pod *corev1.Pod) {
 	next := &wanter{
-		name:    types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
-		uid:     pod.UID,
-		since:   p.clock.Now(),
-		demands: demand.FromPod(pod, p.mountPath),
+		name:           types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name},
+		uid:            pod.UID,
+		serviceAccount: cmp.Or(pod.Spec.ServiceAccountName, "default"),
+		since:          p.clock.Now(),
+		demands:        demand.FromPod(pod, p.mountPath),
 	}
 	if pod.Status.Phase != corev1.PodPending && pod.Status.Phase != "" {
 		// A pod that runs already when it is first seen was told when it was new.

@@ -20,6 +20,11 @@ import (
 //
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=zalando.org,resources=awsiamroles,verbs=get;list;watch
+// +kubebuilder:rbac:groups=zalando.org,resources=awsiamroles/status,verbs=update
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings;clusterroles;clusterrolebindings,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,resourceNames=kube-aws-iam-controller,verbs=get;update
@@ -35,8 +40,10 @@ type reconciler struct {
 	// caller tells who the controller is, and assume gets credentials.
 	caller func(context.Context) (credentials.Caller, error)
 	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
-	// authorize decides who may have which role.
-	authorize policy.Authorizer
+	// authorizer decides who may have which role.
+	authorizer policy.Authorizer
+	// servesRoles tells whether the cluster has AWSIAMRoles.
+	servesRoles bool
 	// region is told to pods in the AWS config file.
 	region   string
 	settings Settings
@@ -44,15 +51,7 @@ type reconciler struct {
 	clock    clock.PassiveClock
 	events   announcer
 	failures *failures
-}
-
-// Settings are the flags that matter for a decision.
-type Settings struct {
-	ClusterName       string
-	MountPath         string
-	SessionDuration   time.Duration
-	RefreshLimit      time.Duration
-	UnusedGracePeriod time.Duration
+	verdicts *verdicts
 }
 
 // minRequeue keeps a decision whose time has come from spinning.

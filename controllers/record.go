@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/refresh"
 )
 
@@ -14,23 +15,36 @@ import (
 func (r *reconciler) record(ctx context.Context, g gathered, d decision, o outcome) time.Time {
 	log := logr.FromContextOrDiscard(ctx).WithValues("role", g.target.Session.Role.String())
 	r.recordFindings(g)
+	r.recordForbidden(log, g)
+	at := d.at
 	switch {
 	case o.failure != nil:
-		return r.recordFailure(log, g, *o.failure)
+		at = r.recordFailure(log, g, o.failure)
 	case d.verb == issue:
-		return r.recordIssued(log, g, d, o)
+		at = r.recordIssued(log, g, d, o)
 	case d.verb == remove:
 		log.Info("secret deleted", "reason", d.reason, "accessKeyID", g.held.credentials.AccessKeyID, "note", d.note)
-		if d.reason == ReasonRoleForbidden {
-			r.recordNews(log, g, d)
-		}
+		r.recordNews(log, g, d)
 	case d.verb == refuse:
 		r.recordNews(log, g, d)
 	case !g.wanted && g.held == nil:
 		r.failures.clear(g.name)
+		r.verdicts.forget(g.name)
 		r.pods.forget(g.name)
 	}
-	return d.at
+	return r.recordStatus(ctx, log, g, d, o, at)
+}
+
+// hearers are those that are told what becomes of the Secret: the AWSIAMRole and the pods that want it.
+func (r *reconciler) hearers(g gathered) []hearer {
+	var all []hearer
+	if g.resource != nil {
+		all = append(all, hearer{g.resource, func(reason string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
+	}
+	for _, w := range g.wants {
+		all = append(all, hearer{podReference(w.pod), func(reason string) bool { return r.pods.tell(w.pod, g.name.Name+"/"+reason) }})
+	}
+	return all
 }
 
 // recordFindings tells each new pod what in it will not work.
@@ -38,45 +52,90 @@ func (r *reconciler) recordFindings(g gathered) {
 	for _, w := range g.wants {
 		for i, f := range w.Findings {
 			if r.pods.tell(w.pod, fmt.Sprintf("%s/%d", g.name.Name, i)) {
-				r.events.found(w.pod, g.name, f)
+				r.events.found(podReference(w.pod), g.name, f)
 			}
 		}
+	}
+}
+
+// dryRun begins what is told about those that would be refused.
+const dryRun = "Dry run, nobody is refused yet: "
+
+// recordForbidden tells each pod, once, that its ServiceAccount may not have the role, whether or not another pod may; and an AWSIAMRole, if this is
+// a dry run and so nothing else tells it.
+func (r *reconciler) recordForbidden(log logr.Logger, g gathered) {
+	if g.wouldRefuse != "" && g.resource != nil && reasonOf(g.resource, v1.ConditionAuthorized) != ReasonRoleForbidden {
+		r.events.refused(g.resource, g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
+		r.countRefused(log, ReasonRoleForbidden, dryRun+g.wouldRefuse, 1)
+	}
+	for _, f := range g.forbidden {
+		note := f.reason
+		if r.settings.DryRunAuthorization {
+			note = dryRun + note
+		}
+		var news int
+		for _, w := range f.wants {
+			if r.pods.tell(w.pod, g.name.Name+"/"+ReasonRoleForbidden) {
+				r.events.refused(podReference(w.pod), g.name, ReasonRoleForbidden, "Authorize", note)
+				news++
+			}
+		}
+		r.countRefused(log, ReasonRoleForbidden, note, news)
+	}
+}
+
+// countRefused logs and counts a refusal that was news to somebody.
+func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int) {
+	if news > 0 {
+		r.metrics.Refused(reason)
+		log.Info("credentials refused", "reason", reason, "note", note, "told", news)
 	}
 }
 
 // recordIssued closes the books on credentials that were written, and says when to renew them.
 func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o outcome) time.Time {
 	r.failures.clear(g.name)
-	since := d.since
-	if since.IsZero() {
-		since = g.wants[0].pod.since
-	}
-	r.metrics.Issued(d.reason, r.clock.Now().Sub(since))
+	r.metrics.Issued(d.reason, r.clock.Now().Sub(g.wantedSince(d)))
 	log.Info("credentials issued", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.issued.AccessKeyID,
 		"expires", o.issued.Expires.Format(time.RFC3339), "pods", len(g.wants))
-	if d.reason == reasonNew {
-		note := fmt.Sprintf("Secret %q has credentials of role %s until %s, and is renewed before", g.name.Name, g.target.Session.Role, o.issued.Expires.Format(time.RFC3339))
-		for _, w := range g.wants {
-			r.events.created(w.pod, g.name, note)
+	note := fmt.Sprintf("Secret %q has credentials of role %s until %s, and is renewed before", g.name.Name, g.target.Session.Role, o.issued.Expires.Format(time.RFC3339))
+	switch {
+	case d.reason == reasonNew:
+		for _, h := range r.hearers(g) {
+			r.events.issued(h.object, g.name, ReasonCreateCredentials, note)
 		}
+	case g.resource != nil:
+		r.events.issued(g.resource, g.name, ReasonUpdateCredentials, note)
 	}
 	g.held = &held{credentials: *o.issued}
 	g.spread = refresh.Spread(g.name.String(), g.held.life())
 	return g.due()
 }
 
+// wantedSince is when the credentials came to be wanted that were issued now.
+func (g gathered) wantedSince(d decision) time.Time {
+	switch {
+	case !d.since.IsZero():
+		return d.since
+	case g.resource == nil:
+		return g.wants[0].pod.since
+	default:
+		return g.now
+	}
+}
+
 // recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
-func (r *reconciler) recordFailure(log logr.Logger, g gathered, f failure) time.Time {
-	f = r.failures.add(g.name, g.now, f)
+func (r *reconciler) recordFailure(log logr.Logger, g gathered, f *failure) time.Time {
+	*f = r.failures.add(g.name, g.now, *f)
 	if f.passing() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until
 	}
 	r.metrics.Refused(f.reason)
 	log.Info("credentials refused", "reason", f.reason, "action", f.action, "note", f.note, "pods", len(g.wants), "nextAttempt", f.until.Format(time.RFC3339))
-	for _, w := range g.wants {
-		r.pods.tell(w.pod, g.name.Name+"/"+f.reason)
-		r.events.refused(w.pod, g.name, f.reason, f.action, f.note)
+	for _, h := range r.hearers(g) {
+		h.tell(f.reason)
+		r.events.refused(h.object, g.name, f.reason, f.action, f.note)
 	}
 	if g.held != nil && g.held.dead(g.now) {
 		return g.now
@@ -84,20 +143,19 @@ func (r *reconciler) recordFailure(log logr.Logger, g gathered, f failure) time.
 	return g.refusal(f.reason, f.note, f.until).at
 }
 
-// recordNews tells the pods that have not heard of it why they get nothing. It is logged and counted once for all of them.
+// recordNews tells those that have not heard of it why they get nothing. It is logged and counted once for all of them. Of forbidden roles pods are
+// told elsewhere, and of what has expired when it could not be renewed.
 func (r *reconciler) recordNews(log logr.Logger, g gathered, d decision) {
-	if d.note == "" {
+	told := d.verb == remove && d.reason != ReasonRoleForbidden
+	if told || (d.reason == ReasonRoleForbidden && g.resource == nil) {
 		return
 	}
 	var news int
-	for _, w := range g.wants {
-		if r.pods.tell(w.pod, g.name.Name+"/"+d.reason) {
-			r.events.refused(w.pod, g.name, d.reason, "Decide", d.note)
+	for _, h := range r.hearers(g) {
+		if h.tell(d.reason) {
+			r.events.refused(h.object, g.name, d.reason, "Decide", d.note)
 			news++
 		}
 	}
-	if news > 0 {
-		r.metrics.Refused(d.reason)
-		log.Info("credentials refused", "reason", d.reason, "note", d.note, "pods", news)
-	}
+	r.countRefused(log, d.reason, d.note, news)
 }

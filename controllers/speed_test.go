@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/controllers"
@@ -28,13 +27,8 @@ type arrivals struct {
 func (w *world) fast() *arrivals {
 	w.t.Helper()
 	w.sts.SetLatency(stsLatency)
-	cfg := rest.CopyConfig(admin)
-	cfg.QPS = -1
-	c, err := client.NewWithWatch(cfg, client.Options{})
-	w.must(err)
-	w.Client = c
 	w.start(func(o *controllers.Options) { o.MaxConcurrentReconciles, o.RefreshLimit = 64, 30*time.Minute })
-	events, err := c.Watch(w.t.Context(), &corev1.SecretList{}, client.InNamespace(w.namespace))
+	events, err := w.Watch(w.t.Context(), &corev1.SecretList{}, client.InNamespace(w.namespace))
 	w.must(err)
 	a := &arrivals{at: map[string]time.Time{}, more: make(chan struct{}, 1)}
 	go func() {

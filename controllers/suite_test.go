@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -31,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/controllers"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/credentials/ststest"
@@ -65,7 +70,7 @@ func runMain(m *testing.M) int {
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
 
-	api := &envtest.Environment{}
+	api := &envtest.Environment{CRDDirectoryPaths: []string{"../config/crd/bases"}, ErrorIfCRDPathMissing: true}
 	var err error
 	if admin, err = api.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -100,6 +105,11 @@ func allowController(api *envtest.Environment) error {
 		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
 			return err
 		}
+		for i := range role.Rules {
+			if slices.Contains(role.Rules[i].Resources, "leases") {
+				role.Rules[i].ResourceNames = nil // instances for some namespaces have Leases of their own
+			}
+		}
 		subjects := []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}}
 		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: role.Kind, Name: role.Name}
 		meta := metav1.ObjectMeta{Name: role.Name, Namespace: role.Namespace}
@@ -125,16 +135,29 @@ type world struct {
 	keys      ststest.Keys
 	namespace string
 	metrics   *prometheus.Registry // of the controller that was started last
-	client.Client
+	client.WithWatch
+}
+
+// unlimited is the same without the client's own rate limit.
+func unlimited(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1
+	return cfg
 }
 
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	c, err := client.New(admin, client.Options{})
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	c, err := client.NewWithWatch(unlimited(admin), client.Options{Scheme: scheme})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &world{t: tb, sts: ststest.New(), metrics: prometheus.NewRegistry(), Client: c}
+	w := &world{t: tb, sts: ststest.New(), metrics: prometheus.NewRegistry(), WithWatch: c}
 	tb.Cleanup(w.sts.Close)
 	w.keys = w.sts.AddUser(account, "controller")
 	for name, value := range map[string]string{
@@ -168,11 +191,17 @@ func (w *world) must(err error) {
 // start runs a controller for the test's namespace until the returned function is called, or the test ends.
 func (w *world) start(change ...func(*controllers.Options)) (stop func()) {
 	w.t.Helper()
+	return w.startAs(asController, change...)
+}
+
+// startAs is start with the rights of another.
+func (w *world) startAs(user *rest.Config, change ...func(*controllers.Options)) (stop func()) {
+	w.t.Helper()
 	o := w.options()
 	for _, f := range change {
 		f(&o)
 	}
-	m, err := controllers.NewManager(asController, o)
+	m, err := controllers.NewManager(user, o)
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -200,7 +229,7 @@ func (w *world) options() controllers.Options {
 		},
 		Namespaces:              []string{w.namespace},
 		Credentials:             aws,
-		Authorize:               policy.AlwaysAllow,
+		AuthorizationModes:      []string{policy.ModeAlwaysAllow},
 		Metrics:                 collected,
 		MaxConcurrentReconciles: 8,
 		MetricsAddress:          "0",
@@ -209,6 +238,24 @@ func (w *world) options() controllers.Options {
 		Clock:                   clock.RealClock{},
 		Log:                     logger,
 	}
+}
+
+// without is the controller with all its rights but those to a resource.
+func (w *world) without(resource string) *rest.Config {
+	w.t.Helper()
+	name := "without-" + resource
+	var role rbacv1.ClusterRole
+	w.must(w.Get(w.t.Context(), client.ObjectKey{Name: controllers.Name}, &role))
+	rules := slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) })
+	meta := metav1.ObjectMeta{Name: name}
+	w.must(w.Create(w.t.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}))
+	w.must(w.Create(w.t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+	}))
+	cfg := rest.CopyConfig(admin)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}}
+	return cfg
 }
 
 // eventually waits until a condition holds.
@@ -419,4 +466,21 @@ func (b *lockedBuffer) String() string {
 func (w *world) delete(name string) {
 	w.t.Helper()
 	w.must(w.Delete(w.t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}, client.GracePeriodSeconds(0)))
+}
+
+// watchForDeletions counts the Secrets of the namespace that are deleted from now on.
+func (w *world) watchForDeletions() (count func() int) {
+	w.t.Helper()
+	events, err := w.Watch(w.t.Context(), &corev1.SecretList{}, client.InNamespace(w.namespace))
+	w.must(err)
+	w.t.Cleanup(events.Stop)
+	var deleted atomic.Int64
+	go func() {
+		for e := range events.ResultChan() {
+			if e.Type == watch.Deleted {
+				deleted.Add(1)
+			}
+		}
+	}()
+	return func() int { return int(deleted.Load()) }
 }

@@ -21,7 +21,6 @@ import (
 	"kube-aws-iam-controller/controllers"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/metrics"
-	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -89,10 +88,14 @@ func serve(ctx context.Context, log logr.Logger, o options) error {
 			SessionDuration:   o.sessionDuration,
 			RefreshLimit:      o.refreshLimit,
 			UnusedGracePeriod: o.unusedGracePeriod,
+			ExternalID:        o.externalID,
+			SessionTags:       o.sessionTags,
+
+			DryRunAuthorization: o.dryRunAuthorization,
 		},
 		Namespaces:              o.namespaces,
 		Credentials:             aws,
-		Authorize:               policy.AlwaysAllow,
+		AuthorizationModes:      o.authorizationModes,
 		Metrics:                 collected,
 		MaxConcurrentReconciles: o.maxConcurrentReconciles,
 		LeaderElect:             o.leaderElect,
@@ -105,7 +108,28 @@ func serve(ctx context.Context, log logr.Logger, o options) error {
 	if err != nil {
 		return err
 	}
-	return manager.Start(ctx)
+	return runUntil(ctx, manager.Start)
+}
+
+// stopPatience is how long the manager may take to stop, its Lease released; the manifests give it a little more.
+const stopPatience = 40 * time.Second
+
+// runUntil runs the manager until its context is done and it has stopped. controller-runtime does not return if that happens before all caches
+// are in sync (as of 0.25): then it is left behind.
+func runUntil(ctx context.Context, start func(context.Context) error) error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- start(ctx) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(stopPatience):
+		return fmt.Errorf("not stopped within %s of the signal", stopPatience)
+	}
 }
 
 // clusterConfig finds the API server: by --kubeconfig, KUBECONFIG, the cluster that the controller runs in, or ~/.kube/config.

@@ -33,7 +33,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"base-role-arn", "assume-role", "session-duration", "refresh-limit", "sts-qps", "namespace", "authorization-mode", "cluster-name", "mount-path",
+		"base-role-arn", "assume-role", "session-duration", "refresh-limit", "sts-qps", "namespace", "authorization-mode", "dry-run-authorization", "external-id", "session-tags", "cluster-name", "mount-path",
 		"unused-grace-period", "apiserver", "kubeconfig", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address", "health-probe-bind-address",
 		"debug", "zap-log-level", "zap-encoder", "version",
 	} {
@@ -81,7 +81,7 @@ func TestNothingToWorkOn(t *testing.T) {
 	}{
 		{"no cluster", nil, map[string]string{"KUBECONFIG": filepath.Join(t.TempDir(), "none")}, []string{"KUBECONFIG", "--kubeconfig"}},
 		{"no Region", nil, map[string]string{"KUBECONFIG": kubeconfig, "AWS_REGION": ""}, []string{"AWS_REGION"}},
-		{"an address to listen on that is none", []string{"--apiserver=" + apiServer(t, func(string) {}), "--health-probe-bind-address=nowhere"}, nil, []string{"nowhere"}},
+		{"an address to listen on that is none", []string{"--apiserver=" + apiServer(t, func(string) {}), "--authorization-mode=AlwaysAllow", "--health-probe-bind-address=nowhere"}, nil, []string{"nowhere"}},
 		{"an API server that does not answer", []string{"--apiserver=http://127.0.0.1:1"}, nil, []string{"http://127.0.0.1:1"}},
 	} {
 		t.Run(c.says, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestRunUntilTheEnd(t *testing.T) {
 		default:
 		}
 	})
-	cmd, stderr := program(t, "--apiserver="+server, "--namespace=payments", "--interval=10s", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	cmd, stderr := program(t, "--apiserver="+server, "--namespace=payments", "--authorization-mode=AlwaysAllow", "--interval=10s", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for wanted := map[string]bool{"pods": true, "secrets": true}; len(wanted) > 0; {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"kube-aws-iam-controller/controllers"
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
 )
@@ -30,6 +31,10 @@ type options struct {
 	mountPath          string
 	unusedGracePeriod  time.Duration
 	authorizationModes []string
+	externalID         string
+	sessionTags        []string
+
+	dryRunAuthorization bool
 
 	apiServer               string
 	maxConcurrentReconciles int
@@ -45,6 +50,12 @@ type options struct {
 	base         role.Base
 	intermediate role.ARN
 }
+
+// The values that two of the flags know.
+var (
+	modes = []string{policy.ModeRBAC, policy.ModeNamespace, policy.ModeAlwaysAllow}
+	tags  = []string{controllers.TagCluster, controllers.TagNamespace}
+)
 
 // The bounds of a session. Source: the API reference of STS AssumeRole, DurationSeconds.
 const (
@@ -67,8 +78,11 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Float64Var(&o.stsQPS, "sts-qps", 300, "Roles assumed per second at most. AWS allows 600 per account and Region to all callers together.")
 
 	f.StringSliceVar(&o.namespaces, "namespace", nil, "Namespace to serve; may be given several times. Default: all.")
-	f.StringSliceVar(&o.authorizationModes, "authorization-mode", []string{policy.ModeAlwaysAllow}, "Who decides which role a namespace may have: "+policy.ModeAlwaysAllow+".")
+	f.StringSliceVar(&o.authorizationModes, "authorization-mode", []string{policy.ModeRBAC}, "Who decides which role a pod may have; it is enough if one allows it: "+strings.Join(modes, ", ")+".")
+	f.BoolVar(&o.dryRunAuthorization, "dry-run-authorization", false, "Tell in logs, metrics and events who would be refused a role, and refuse nobody.")
 	f.StringVar(&o.clusterName, "cluster-name", "kubernetes", "Name of the cluster: the first part of session names, <cluster>.<namespace>.<secret>.")
+	f.StringVar(&o.externalID, "external-id", "", "ExternalId of all sessions: a template of {cluster} and {namespace}. Default: none.")
+	f.StringSliceVar(&o.sessionTags, "session-tags", nil, "Tags of all sessions, any of "+strings.Join(tags, ", ")+". Default: none.")
 	f.StringVar(&o.mountPath, "mount-path", "/meta/aws-iam", "Absolute path at which pods mount the Secrets.")
 	f.DurationVar(&o.unusedGracePeriod, "unused-grace-period", 5*time.Minute, "How long a Secret stays that no pod wants any more.")
 
@@ -110,6 +124,8 @@ func (o *options) validate() error {
 		o.validateNumbers,
 		o.validateNames,
 		o.validateModes,
+		func() error { return among("session-tags", o.sessionTags, tags) },
+		o.validateExternalID,
 	)
 }
 
@@ -185,14 +201,33 @@ func (o *options) validateAPIServer() error {
 }
 
 func (o *options) validateModes() error {
-	known := []string{policy.ModeAlwaysAllow}
-	for _, mode := range o.authorizationModes {
-		if !slices.Contains(known, mode) {
-			return fmt.Errorf("--authorization-mode=%s is unknown: the modes are %s", mode, strings.Join(known, ", "))
+	if len(o.authorizationModes) == 0 {
+		return fmt.Errorf("--authorization-mode is empty: it takes %s", strings.Join(modes, ", "))
+	}
+	return among("authorization-mode", o.authorizationModes, modes)
+}
+
+// among checks a list of values of a flag.
+func among(name string, values, known []string) error {
+	for _, value := range values {
+		if !slices.Contains(known, value) {
+			return fmt.Errorf("--%s=%s is unknown: it takes %s", name, value, strings.Join(known, ", "))
 		}
 	}
-	if len(o.authorizationModes) == 0 {
-		return fmt.Errorf("--authorization-mode is empty: the modes are %s", strings.Join(known, ", "))
+	return nil
+}
+
+// externalIDForm is what STS accepts, with the longest cluster and namespace in mind. Source: the API reference of AssumeRole, ExternalId.
+var externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,512}$`)
+
+// validateExternalID checks the template, filled in with the cluster's name and some namespace.
+func (o *options) validateExternalID() error {
+	if o.externalID == "" {
+		return nil
+	}
+	filled := controllers.Settings{ClusterName: o.clusterName, ExternalID: o.externalID}.ExternalIDOf("namespace")
+	if !externalIDForm.MatchString(filled) {
+		return fmt.Errorf("--external-id=%q gives %q: it is a template of {cluster} and {namespace}, and otherwise of letters, digits and _+=,.@:/-", o.externalID, filled)
 	}
 	return nil
 }

@@ -64,6 +64,10 @@ func TestOptions(t *testing.T) {
 		{"the longest session", []string{"--session-duration=12h"}, func(o options) bool { return o.sessionDuration == 12*time.Hour }},
 		{"no grace period", []string{"--unused-grace-period=0s"}, func(o options) bool { return o.unusedGracePeriod == 0 }},
 		{"less than one role a second", []string{"--sts-qps=0.5"}, func(o options) bool { return o.stsQPS == 0.5 }},
+		{"several modes", []string{"--authorization-mode=RBAC,Namespace"}, func(o options) bool { return slices.Equal(o.authorizationModes, []string{"RBAC", "Namespace"}) }},
+		{"an external ID and tags", []string{"--external-id={cluster}/{namespace}", "--session-tags=kubernetes-namespace,eks-cluster-name"}, func(o options) bool {
+			return o.externalID == "{cluster}/{namespace}" && len(o.sessionTags) == 2
+		}},
 		{"the mode by its name", []string{"--authorization-mode=AlwaysAllow"}, func(o options) bool { return slices.Equal(o.authorizationModes, []string{"AlwaysAllow"}) }},
 		{"an API server", []string{"--apiserver=http://127.0.0.1:8001"}, func(o options) bool { return o.apiServer == "http://127.0.0.1:8001" }},
 		{"another mount path", []string{"--mount-path=/var/run/aws_iam.d"}, func(o options) bool { return o.mountPath == "/var/run/aws_iam.d" }},
@@ -122,6 +126,9 @@ func TestBadOptions(t *testing.T) {
 		{"a mount path that is a command", []string{"--mount-path=/$(reboot)"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"an unknown mode", []string{"--authorization-mode=Webhook"}, []string{"--authorization-mode", "Webhook", "AlwaysAllow"}},
 		{"one unknown mode of several", []string{"--authorization-mode=AlwaysAllow,alwaysallow"}, []string{"--authorization-mode", "alwaysallow", "AlwaysAllow"}},
+		{"an unknown tag", []string{"--session-tags=team"}, []string{"--session-tags", "team", "eks-cluster-name", "kubernetes-namespace"}},
+		{"an external ID that STS would refuse", []string{"--external-id={cluster} {namespace}"}, []string{"--external-id", "{cluster}", "{namespace}"}},
+		{"an external ID of the requester's words", []string{"--external-id={pod}"}, []string{"--external-id", "{pod}"}},
 		{"no mode", []string{"--authorization-mode="}, []string{"--authorization-mode", "AlwaysAllow"}},
 		{"an API server without a scheme", []string{"--apiserver=10.0.0.1:6443"}, []string{"--apiserver", "https://10.0.0.1:6443"}},
 		{"an API server of another scheme", []string{"--apiserver=ftp://10.0.0.1"}, []string{"--apiserver", "https://10.0.0.1:6443"}},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
@@ -192,16 +195,28 @@ func (c *Client) forgetIfExpired(err error) bool {
 	return true
 }
 
+// input is the call that asks for a session.
+func input(s Session) *sts.AssumeRoleInput {
+	in := &sts.AssumeRoleInput{
+		RoleArn:         aws.String(s.Role.String()),
+		RoleSessionName: aws.String(s.Name),
+		DurationSeconds: aws.Int32(int32(s.Duration.Seconds())),
+	}
+	if s.ExternalID != "" {
+		in.ExternalId = aws.String(s.ExternalID)
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+		in.Tags = append(in.Tags, ststypes.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
+	}
+	return in
+}
+
 // assume makes the one call and checks the answer.
 func (c *Client) assume(ctx context.Context, s Session) (Credentials, error) {
 	if err := c.retrieve(ctx); err != nil {
 		return Credentials{}, err
 	}
-	answer, err := c.sts.AssumeRole(ctx, &sts.AssumeRoleInput{
-		RoleArn:         aws.String(s.Role.String()),
-		RoleSessionName: aws.String(s.Name),
-		DurationSeconds: aws.Int32(int32(s.Duration.Seconds())),
-	})
+	answer, err := c.sts.AssumeRole(ctx, input(s))
 	if err != nil {
 		return Credentials{}, err
 	}

@@ -80,4 +80,7 @@ type Session struct {
 	Name string
 	// Duration is from 15 minutes to 12 hours, in whole seconds.
 	Duration time.Duration
+	// ExternalID and Tags confine the session, where the role's owner wants that; both are optional.
+	ExternalID string
+	Tags       map[string]string
 }

@@ -3,8 +3,10 @@
 package demand
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -12,20 +14,26 @@ import (
 // SecretPrefix begins the name of every Secret by which a pod asks for a role: what follows is the role's name.
 const SecretPrefix = "aws-iam-"
 
-// Source is the kind of object that asks.
-type Source string
+// source is the kind of object that asks.
+type source int
 
-// Pod is the Source of a Secret that pods ask for by its name.
-const Pod Source = "Pod"
+const (
+	pod source = iota
+	awsIAMRole
+)
 
 // Demand is one object's wish for one Secret with the credentials of one role.
 type Demand struct {
 	// Secret is the name of the Secret, in the namespace of the object that asks.
 	Secret string
-	// Role is the role's name as it was asked for.
+	// Role is the role's name or ARN as it was asked for.
 	Role string
+	// Duration is how long a session is wanted; 0 leaves it to the controller.
+	Duration time.Duration
 	// Findings are what in the object will not work as its author expects although the Secret exists.
 	Findings []Finding
+
+	source source
 }
 
 // Finding is a mistake that only its author can mend, as the Warning event that tells of it.
@@ -46,6 +54,9 @@ const (
 // Check tells why a Secret of this name can never be had, or nil. A pod may name a Secret that no API server would accept: it then
 // waits without end. Source for what a Secret may be called: "Object Names and IDs" in the Kubernetes documentation.
 func (d Demand) Check() error {
+	if d.source == awsIAMRole && d.Role == "" {
+		return errors.New("spec.roleReference is missing: name the role, or give its ARN")
+	}
 	if d.Role == "" {
 		return fmt.Errorf("secret name %q names no role: write %s<role>", d.Secret, SecretPrefix)
 	}

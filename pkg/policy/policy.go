@@ -2,10 +2,51 @@
 package policy
 
 import (
+	"context"
+	"errors"
+	"fmt"
+
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Verdict is the answer to whether a Subject may have a role. The zero value is a refusal.
+// Subject is who asks for a role.
+type Subject struct {
+	// Namespace is where the Secret lies.
+	Namespace string
+	// ServiceAccount is the pod's. Without it, the namespace as a whole asks, as for an AWSIAMRole: all its ServiceAccounts.
+	ServiceAccount string
+}
+
+// User is the Subject's name in Kubernetes, and empty for a namespace as a whole.
+func (s Subject) User() string {
+	if s.ServiceAccount == "" {
+		return ""
+	}
+	return "system:serviceaccount:" + s.Namespace + ":" + s.ServiceAccount
+}
+
+// Groups are those that every ServiceAccount of the Subject's namespace is in.
+func (s Subject) Groups() []string {
+	return []string{"system:serviceaccounts:" + s.Namespace, "system:serviceaccounts", "system:authenticated"}
+}
+
+// String names the Subject to users.
+func (s Subject) String() string {
+	if s.ServiceAccount == "" {
+		return fmt.Sprintf("group system:serviceaccounts:%s", s.Namespace)
+	}
+	return fmt.Sprintf("ServiceAccount %s/%s", s.Namespace, s.ServiceAccount)
+}
+
+// Request is the question whether a Subject may have a role.
+type Request struct {
+	Subject Subject
+	Role    role.ARN
+	// Base is where roles lie that have a name beside their ARN.
+	Base role.Base
+}
+
+// Verdict is the answer. The zero value is a refusal.
 type Verdict struct {
 	// Allowed is true if the role may be had.
 	Allowed bool
@@ -13,19 +54,40 @@ type Verdict struct {
 	Reason string
 }
 
-// Subject is who asks for a role: a namespace.
-type Subject struct {
-	// Namespace is where the Secret lies.
-	Namespace string
-}
+// Authorizer judges one Request. An error means that it could not tell, which nobody may take for a permission.
+type Authorizer func(context.Context, Request) (Verdict, error)
 
-// Authorizer judges one request. An error means that it could not tell, which nobody may take for a permission.
-type Authorizer func(Subject, role.ARN) (Verdict, error)
-
-// ModeAlwaysAllow is the one value of --authorization-mode.
-const ModeAlwaysAllow = "AlwaysAllow"
+// The authorization modes, as in --authorization-mode.
+const (
+	ModeRBAC        = "RBAC"
+	ModeNamespace   = "Namespace"
+	ModeAlwaysAllow = "AlwaysAllow"
+)
 
 // AlwaysAllow gives every role to everybody, as far as the role's own trust policy does.
-func AlwaysAllow(Subject, role.ARN) (Verdict, error) {
+func AlwaysAllow(context.Context, Request) (Verdict, error) {
 	return Verdict{Allowed: true, Reason: "authorization mode " + ModeAlwaysAllow}, nil
+}
+
+// Union joins authorizers as kube-apiserver joins its modes: the first that allows decides. If none does, an error of any is an error of the
+// whole, as that one might have allowed; else the refusals are told together.
+func Union(authorizers ...Authorizer) Authorizer {
+	return func(ctx context.Context, r Request) (Verdict, error) {
+		var failed []error
+		var refusal Verdict
+		for _, authorize := range authorizers {
+			v, err := authorize(ctx, r)
+			switch {
+			case err != nil:
+				failed = append(failed, err)
+			case v.Allowed:
+				return v, nil
+			case refusal.Reason == "":
+				refusal.Reason = v.Reason
+			default:
+				refusal.Reason += "\nOr: " + v.Reason
+			}
+		}
+		return refusal, errors.Join(failed...)
+	}
 }

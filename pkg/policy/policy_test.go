@@ -1,30 +1,181 @@
 package policy_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
 )
 
+// request asks for a role under the base arn:aws:iam::123456789012:role/, unless reference is an ARN.
+func request(t *testing.T, serviceAccount, reference string) policy.Request {
+	t.Helper()
+	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn, err := base.Resolve(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy.Request{Subject: policy.Subject{Namespace: "shop", ServiceAccount: serviceAccount}, Role: arn, Base: base}
+}
+
 func TestTheZeroVerdictIsARefusal(t *testing.T) {
 	if (policy.Verdict{}).Allowed {
 		t.Error("it allows")
 	}
+	if v, err := policy.Union()(t.Context(), request(t, "app", "orders")); v.Allowed || err != nil {
+		t.Errorf("no mode at all: %+v, %v", v, err)
+	}
 }
 
-func TestAlwaysAllow(t *testing.T) {
-	arn, err := role.ParseARN("arn:aws:iam::123456789012:role/app")
-	if err != nil {
-		t.Fatal(err)
+func TestSubjects(t *testing.T) {
+	for _, test := range []struct {
+		subject    policy.Subject
+		user, name string
+	}{
+		{policy.Subject{Namespace: "shop", ServiceAccount: "app"}, "system:serviceaccount:shop:app", "ServiceAccount shop/app"},
+		{policy.Subject{Namespace: "shop"}, "", "group system:serviceaccounts:shop"},
+	} {
+		if test.subject.User() != test.user || test.subject.String() != test.name || !slices.Contains(test.subject.Groups(), "system:serviceaccounts:shop") {
+			t.Errorf("%q %q %v", test.subject.User(), test.subject, test.subject.Groups())
+		}
 	}
-	var authorize policy.Authorizer = policy.AlwaysAllow
-	verdict, err := authorize(policy.Subject{Namespace: "payments"}, arn)
-	if err != nil || !verdict.Allowed {
-		t.Errorf("got %+v, %v", verdict, err)
+}
+
+func TestUnion(t *testing.T) {
+	yes := policy.AlwaysAllow
+	no := func(reason string) policy.Authorizer {
+		return func(context.Context, policy.Request) (policy.Verdict, error) {
+			return policy.Verdict{Reason: reason}, nil
+		}
 	}
-	if policy.ModeAlwaysAllow != "AlwaysAllow" || !strings.Contains(verdict.Reason, "AlwaysAllow") {
-		t.Errorf("the reason does not name the mode: %q", verdict.Reason)
+	broken := func(context.Context, policy.Request) (policy.Verdict, error) {
+		return policy.Verdict{}, errors.New("broken")
+	}
+	for _, test := range []struct {
+		name    string
+		modes   []policy.Authorizer
+		allowed bool
+		reason  string
+		err     bool
+	}{
+		{"one that allows", []policy.Authorizer{yes}, true, "AlwaysAllow", false},
+		{"one that refuses", []policy.Authorizer{no("a")}, false, "a", false},
+		{"the second allows", []policy.Authorizer{no("a"), yes}, true, "AlwaysAllow", false},
+		{"the refusals are told together", []policy.Authorizer{no("a"), no("b")}, false, "a\nOr: b", false},
+		{"an error does not keep another from allowing", []policy.Authorizer{broken, yes}, true, "AlwaysAllow", false},
+		{"an error is no refusal, and no permission", []policy.Authorizer{broken, no("a")}, false, "a", true},
+	} {
+		v, err := policy.Union(test.modes...)(t.Context(), request(t, "app", "orders"))
+		if v.Allowed != test.allowed || !strings.Contains(v.Reason, test.reason) || (err != nil) != test.err {
+			t.Errorf("%s: %+v, %v", test.name, v, err)
+		}
+	}
+}
+
+func TestRBAC(t *testing.T) {
+	var asked []string
+	allow := func(names ...string) policy.Authorizer {
+		asked = nil
+		return policy.RBAC(func(_ context.Context, s authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+			a := s.ResourceAttributes
+			asked = append(asked, a.Name)
+			if a.Verb != "assume" || a.Group != "zalando.org" || a.Resource != "awsiamroles" || a.Namespace != "shop" {
+				t.Errorf("asked for %+v", a)
+			}
+			return authorizationv1.SubjectAccessReviewStatus{Allowed: slices.Contains(names, a.Name), EvaluationError: "a role is missing"}, nil
+		})
+	}
+	const arn, foreign = "arn:aws:iam::123456789012:role/team/Orders", "arn:aws:iam::210987654321:role/Orders"
+	for _, test := range []struct {
+		name, reference string
+		granted, asked  []string
+		allowed         bool
+	}{
+		{"by name", "team/Orders", []string{"team/Orders"}, []string{"team/Orders"}, true},
+		{"by ARN", "team/Orders", []string{arn}, []string{"team/Orders", arn}, true},
+		{"a role of another account has no name", foreign, []string{"Orders"}, []string{foreign}, false},
+		{"but an ARN", foreign, []string{foreign}, []string{foreign}, true},
+		{"nothing granted", "team/Orders", nil, []string{"team/Orders", arn}, false},
+	} {
+		v, err := allow(test.granted...)(t.Context(), request(t, "app", test.reference))
+		if err != nil || v.Allowed != test.allowed || !slices.Equal(asked, test.asked) {
+			t.Errorf("%s: %+v, %v, asked for %v", test.name, v, err, asked)
+		}
+		if fits := len(v.Reason) <= 900; !v.Allowed && (!fits || !strings.Contains(v.Reason, "kind: RoleBinding")) {
+			t.Errorf("%s: %d characters: %s", test.name, len(v.Reason), v.Reason)
+		}
+	}
+
+	broken := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+		return authorizationv1.SubjectAccessReviewStatus{Allowed: true}, errors.New("no answer")
+	})
+	if v, err := broken(t.Context(), request(t, "", "orders")); v.Allowed || err == nil || !strings.Contains(err.Error(), "group system:serviceaccounts:shop") {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+func TestNamespace(t *testing.T) {
+	many := make([]string, 5000)
+	for i := range many {
+		many[i] = fmt.Sprintf("arn:aws:iam::123456789012:role/team-%d/*", i)
+	}
+	thousands, _ := json.Marshal(append(many, "orders")) //nolint:errchkjson // strings only
+	for _, test := range []struct {
+		name           string
+		roles, pattern string
+		allowed        bool
+		says           string
+	}{
+		{"nothing", "", "", false, "kubectl annotate namespace shop"},
+		{"a name", `["orders"]`, "", true, ""},
+		{"an ARN", `["arn:aws:iam::123456789012:role/orders"]`, "", true, ""},
+		{"an ARN of another account", `["arn:aws:iam::210987654321:role/orders"]`, "", false, ""},
+		{"a glob", `["ord*"]`, "", true, ""},
+		{"a glob over the whole ARN", `["arn:aws:iam::*:role/o*s"]`, "", true, ""},
+		{"a part is not enough", `["order", "rders"]`, "", false, ""},
+		{"a dot is a dot", `["order."]`, "", false, ""},
+		{"many", string(thousands), "", true, ""},
+		{"not JSON", `orders`, "", false, "is not a JSON array"},
+		{"not an array of strings", `[1]`, "", false, "is not a JSON array"},
+		{"an empty list", `[]`, "", false, ""},
+		{"an expression on the ARN", "", "arn:aws:iam::123456789012:role/ord.*", true, ""},
+		{"an expression on the name", "", "ord.*", true, ""},
+		{"an expression is anchored", "", "rder", false, ""},
+		{"each of its alternatives, too", "", "^x|order", false, ""},
+		{"and cannot break out of that", "", "a)|(ord.*", false, "is not a regular expression"},
+		{"not an expression", "", "(", false, "is not a regular expression"},
+		{"a repetition too large", "", "(((a{1000}){1000}){1000}", false, "is not a regular expression"},
+		{"one that is catastrophic elsewhere", "", "(((((o+)+)+)+)+)x", false, ""},
+		{"one is malformed, the other allows", `[`, "orders", true, ""},
+		{"both are malformed", `[`, "(", false, "allowed-roles is not a JSON array"},
+	} {
+		annotations := map[string]string{"other": "x"}
+		if test.roles != "" {
+			annotations[policy.AllowedRolesAnnotation] = test.roles
+		}
+		if test.pattern != "" {
+			annotations[policy.PermittedAnnotation] = test.pattern
+		}
+		authorize := policy.Namespace(func(context.Context, string) (map[string]string, error) { return annotations, nil })
+		v, err := authorize(t.Context(), request(t, "app", "orders"))
+		if err != nil || v.Allowed != test.allowed || !strings.Contains(v.Reason, test.says) {
+			t.Errorf("%s: %+v, %v", test.name, v, err)
+		}
+	}
+
+	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, errors.New("not found") })
+	if v, err := unreadable(t.Context(), request(t, "app", "orders")); v.Allowed || err == nil {
+		t.Errorf("%+v, %v", v, err)
 	}
 }

@@ -64,3 +64,12 @@ func (b Base) Resolve(reference string) (ARN, error) {
 	}
 	return build(b.partition, b.account, b.path+strings.TrimPrefix(reference, "/"))
 }
+
+// Names are what a role is called in this place: its name, with what is left of its path, if it lies under the base; and always its ARN.
+// Authorization knows a role by each of them.
+func (b Base) Names(a ARN) []string {
+	if name, ok := strings.CutPrefix(a.String(), b.String()); ok && !b.IsZero() {
+		return []string{name, a.String()}
+	}
+	return []string{a.String()}
+}

@@ -5,25 +5,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/credentials"
 )
 
-// Owned tells whether a Secret is the controller's own.
+// Owned tells whether a Secret is the controller's own: it has the label, and no other controller claims it.
 func Owned(s metav1.Object) bool {
-	return s.GetLabels()[OwnerLabel] == OwnerValue && s.GetLabels()[typeLabel] != typeAWSIAMRole
+	return s.GetLabels()[OwnerLabel] == OwnerValue && metav1.GetControllerOf(s) == nil
 }
 
-// The label of a Secret that belongs to an AWSIAMRole. Such a one, which zalando-incubator/kube-aws-iam-controller may have left, is not for pods
-// that ask by a Secret's name.
-const (
-	typeLabel      = "type"
-	typeAWSIAMRole = "awsiamrole"
-)
+// ownerKind is the kind of an owner that is an AWSIAMRole.
+const ownerKind = "AWSIAMRole"
+
+// OfAWSIAMRole tells whether a Secret belongs to an AWSIAMRole.
+func OfAWSIAMRole(s metav1.Object) bool { return s.GetLabels()[TypeLabel] == TypeAWSIAMRole }
 
 // Read returns the credentials in a Secret. The error says what is missing; it never holds what is there.
 func Read(s *corev1.Secret) (credentials.Credentials, error) {
@@ -65,21 +66,28 @@ func ReadLifetime(s *corev1.Secret) (issued, expires time.Time, err error) {
 }
 
 // Intact tells whether a Secret says what rendering its target with its own credentials would say: nobody edited it, and it
-// is for this role, session and mount path. Labels, annotations and keys that others added do not count.
+// is for this role, session, mount path and owner. Labels, annotations and keys that others added do not count.
 func Intact(s *corev1.Secret, t Target, held credentials.Credentials) bool {
-	want, err := Render(t, held)
-	if err != nil {
+	want := Render(t, held)
+	if OfAWSIAMRole(s) != OfAWSIAMRole(want) {
 		return false
 	}
-	return includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && includes(s.Data, want.Data, bytes.Equal)
+	return includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && includes(s.Data, want.Data, bytes.Equal) &&
+		slices.Equal(ownerUIDs(s), ownerUIDs(want))
 }
 
 // Replace is the rendered Secret in place of an existing one, whose identity stays, so that the API server refuses to write if it is no
-// longer the one that was judged. Labels and annotations that others added stay too.
+// longer the one that was judged. Annotations that others added stay, and so do labels; but the labels of a Secret of an AWSIAMRole are those
+// of its owner, so that one that is taken from the owner is taken from the Secret.
 func Replace(existing metav1.ObjectMeta, rendered *corev1.Secret) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: *existing.DeepCopy(), Type: rendered.Type, Data: rendered.Data}
-	s.Labels = merge(s.Labels, rendered.Labels)
 	s.Annotations = merge(s.Annotations, rendered.Annotations)
+	s.OwnerReferences = append(slices.DeleteFunc(s.OwnerReferences, isAWSIAMRole), rendered.OwnerReferences...)
+	if OfAWSIAMRole(rendered) || OfAWSIAMRole(&existing) {
+		s.Labels = rendered.Labels
+	} else {
+		s.Labels = merge(s.Labels, rendered.Labels)
+	}
 	return s
 }
 
@@ -89,6 +97,19 @@ func merge(existing, ours map[string]string) map[string]string {
 	}
 	maps.Copy(existing, ours)
 	return existing
+}
+
+func isAWSIAMRole(o metav1.OwnerReference) bool { return o.Kind == ownerKind }
+
+// ownerUIDs are the AWSIAMRoles that own a Secret.
+func ownerUIDs(s *corev1.Secret) []types.UID {
+	var uids []types.UID
+	for _, o := range s.OwnerReferences {
+		if isAWSIAMRole(o) {
+			uids = append(uids, o.UID)
+		}
+	}
+	return uids
 }
 
 func equal(a, b string) bool { return a == b }

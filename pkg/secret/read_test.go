@@ -22,7 +22,7 @@ func TestReadGivesBackWhatWasRendered(t *testing.T) {
 	for _, life := range []time.Duration{time.Second, time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
 		t.Run(life.String(), func(t *testing.T) {
 			want := held(life)
-			s := render(t, target(t), want)
+			s := secret.Render(target(t), want)
 			got, err := secret.Read(s)
 			if err != nil {
 				t.Fatal(err)
@@ -62,7 +62,7 @@ func TestReadRefuses(t *testing.T) {
 		{"an expiry that is no time", func(s *corev1.Secret) { s.Data["expire"] = []byte("s3cr3t/Key+value=") }, "expire is not a time"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			s := render(t, target(t), held(time.Hour))
+			s := secret.Render(target(t), held(time.Hour))
 			c.edit(s)
 			got, err := secret.Read(s)
 			if err == nil {
@@ -138,7 +138,7 @@ func TestReadLifetime(t *testing.T) {
 		{says: "a broken expiry", expire: "1795219200", issuedAt: "2026-11-21T00:00:00Z", fails: true},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			s := render(t, target(t), held(time.Hour))
+			s := secret.Render(target(t), held(time.Hour))
 			s.Data["expire"] = []byte(c.expire)
 			s.Annotations["iam.amazonaws.com/issued-at"] = c.issuedAt
 			got, expires, err := secret.ReadLifetime(s)
@@ -169,7 +169,7 @@ func TestOwned(t *testing.T) {
 		{"another heritage", map[string]string{"heritage": "Helm"}, false},
 		{"our name under another label", map[string]string{"app": "kube-aws-iam-controller"}, false},
 		{"ours", map[string]string{"heritage": "kube-aws-iam-controller", "a": "b"}, true},
-		{"ours, of an AWSIAMRole", map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}, false},
+		{"ours, of an AWSIAMRole", map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}, true},
 		{"ours, with another type", map[string]string{"heritage": "kube-aws-iam-controller", "type": "x"}, true},
 	} {
 		t.Run(c.says, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestEditedSecretIsNotIntact(t *testing.T) {
 	// edited checks one edit of a Secret that was intact before.
 	edited := func(says string, edit func(*corev1.Secret)) {
 		t.Run(says, func(t *testing.T) {
-			s := render(t, to, held(time.Hour))
+			s := secret.Render(to, held(time.Hour))
 			if !intact(s, to) {
 				t.Fatal("is not intact before it is edited")
 			}
@@ -202,7 +202,7 @@ func TestEditedSecretIsNotIntact(t *testing.T) {
 		})
 	}
 
-	original := render(t, to, held(time.Hour))
+	original := secret.Render(to, held(time.Hour))
 	for _, key := range slices.Sorted(maps.Keys(original.Data)) {
 		edited(key+" removed", func(s *corev1.Secret) { delete(s.Data, key) })
 		edited(key+" emptied", func(s *corev1.Secret) { s.Data[key] = nil })
@@ -248,7 +248,7 @@ func TestSecretOfAnotherTargetIsNotIntact(t *testing.T) {
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			to := target(t)
-			s := render(t, to, held(time.Hour))
+			s := secret.Render(to, held(time.Hour))
 			c.change(&to)
 			if intact(s, to) {
 				t.Error("is intact")
@@ -258,7 +258,7 @@ func TestSecretOfAnotherTargetIsNotIntact(t *testing.T) {
 }
 
 func TestWhatOthersAddDoesNotCount(t *testing.T) {
-	s := render(t, target(t), held(time.Hour))
+	s := secret.Render(target(t), held(time.Hour))
 	s.Labels["team"] = "payments"
 	s.Annotations["argocd.argoproj.io/tracking-id"] = "x"
 	s.Data["notes"] = []byte("x")
@@ -270,10 +270,10 @@ func TestWhatOthersAddDoesNotCount(t *testing.T) {
 
 func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 	to := target(t)
-	existing := render(t, to, held(time.Hour))
+	existing := secret.Render(to, held(time.Hour))
 	existing.UID, existing.ResourceVersion = "u-1", "42"
 	existing.Finalizers = []string{"example.org/hold"}
-	existing.OwnerReferences = []metav1.OwnerReference{{APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-2"}}
+	existing.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "app", UID: "u-2"}, {APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-3"}}
 	existing.Labels["team"] = "payments"
 	existing.Annotations["note"] = "x"
 	existing.Annotations["iam.amazonaws.com/role-arn"] = "edited"
@@ -282,7 +282,7 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 
 	fresh := held(2 * time.Hour)
 	fresh.AccessKeyID = "ASIAFRESH"
-	rendered := render(t, to, fresh)
+	rendered := secret.Render(to, fresh)
 	got := secret.Replace(existing.ObjectMeta, rendered)
 
 	if got.UID != "u-1" || got.ResourceVersion != "42" || got.Namespace != "payments" || got.Name != "aws-iam-app" || got.Type != corev1.SecretTypeOpaque {
@@ -310,8 +310,46 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 	}
 }
 
+// The labels of an AWSIAMRole's Secret are those of the AWSIAMRole and the controller's own two, which nobody can take the place of.
+func TestTheSecretOfAnAWSIAMRole(t *testing.T) {
+	to := target(t)
+	to.Owner = &metav1.OwnerReference{APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-2"}
+	to.Labels = map[string]string{"team": "payments", "heritage": "mine", "type": "mine"}
+	s := secret.Render(to, held(time.Hour))
+	wantMap(t, "labels", s.Labels, map[string]string{"team": "payments", "heritage": "kube-aws-iam-controller", "type": "awsiamrole"})
+	if !secret.OfAWSIAMRole(s) || !secret.Owned(s) || len(s.OwnerReferences) != 1 || !intact(s, to) {
+		t.Errorf("owners %v", s.OwnerReferences)
+	}
+	if intact(s, target(t)) || intact(secret.Render(target(t), held(time.Hour)), to) {
+		t.Error("one for pods passes for one of an AWSIAMRole")
+	}
+
+	to.Labels, to.Owner.UID = map[string]string{"app": "x"}, "u-3"
+	if intact(s, to) {
+		t.Error("the one of an AWSIAMRole that was deleted passes for that of its successor")
+	}
+	got := secret.Replace(s.ObjectMeta, secret.Render(to, held(time.Hour)))
+	wantMap(t, "labels after a change", got.Labels, map[string]string{"app": "x", "heritage": "kube-aws-iam-controller", "type": "awsiamrole"})
+	if len(got.OwnerReferences) != 1 || got.OwnerReferences[0].UID != "u-3" {
+		t.Errorf("owners %v", got.OwnerReferences)
+	}
+	back := secret.Replace(s.ObjectMeta, secret.Render(target(t), held(time.Hour)))
+	if len(back.OwnerReferences) != 0 || secret.OfAWSIAMRole(back) {
+		t.Errorf("for pods again: owners %v, labels %v", back.OwnerReferences, back.Labels)
+	}
+}
+
+func TestASecretThatAnotherControllerClaimsIsNotOurs(t *testing.T) {
+	yes := true
+	s := secret.Render(target(t), held(time.Hour))
+	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "example.org/v1", Kind: "ExternalSecret", Name: "x", UID: "u", Controller: &yes}}
+	if secret.Owned(s) {
+		t.Error("it passes for ours")
+	}
+}
+
 func TestReplaceRestoresWhatWasEmptied(t *testing.T) {
-	rendered := render(t, target(t), held(time.Hour))
+	rendered := secret.Render(target(t), held(time.Hour))
 	got := secret.Replace(metav1.ObjectMeta{Namespace: "payments", Name: "aws-iam-app", UID: "u-1"}, rendered)
 	if !intact(got, target(t)) || got.UID != "u-1" {
 		t.Errorf("got %s with labels %v, annotations %v", got.UID, got.Labels, got.Annotations)

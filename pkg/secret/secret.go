@@ -4,6 +4,8 @@ package secret
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,11 +21,19 @@ const (
 	OwnerValue = "kube-aws-iam-controller"
 )
 
+// The label of a Secret that belongs to an AWSIAMRole.
+const (
+	TypeLabel      = "type"
+	TypeAWSIAMRole = "awsiamrole"
+)
+
 // Annotations of a Secret: facts about its credentials that are no secrets.
 const (
 	RoleARNAnnotation     = "iam.amazonaws.com/role-arn"
 	AccessKeyIDAnnotation = "iam.amazonaws.com/access-key-id"
 	SessionNameAnnotation = "iam.amazonaws.com/session-name"
+	// SessionDurationAnnotation is how long a session was asked for, in seconds: if another is wanted, the credentials are issued anew.
+	SessionDurationAnnotation = "iam.amazonaws.com/session-duration"
 	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells when half their life is over.
 	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
 )
@@ -47,6 +57,27 @@ type Target struct {
 	MountPath string
 	// Region goes into the AWS config file, if it is set.
 	Region string
+	// Owner is the AWSIAMRole that the Secret is for, and Labels are its own; nil if it is for pods.
+	Owner  *metav1.OwnerReference
+	Labels map[string]string
+}
+
+// labels are those of the owner, which can never take the place of the controller's own.
+func (t Target) labels() map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, t.Labels)
+	if t.Owner != nil {
+		labels[TypeLabel] = TypeAWSIAMRole
+	}
+	labels[OwnerLabel] = OwnerValue
+	return labels
+}
+
+func (t Target) owners() []metav1.OwnerReference {
+	if t.Owner == nil {
+		return nil
+	}
+	return []metav1.OwnerReference{*t.Owner}
 }
 
 // processCredentials is what a credential_process prints. Source: "Sourcing credentials with an external process" in the AWS SDKs
@@ -72,53 +103,45 @@ type containerCredentials struct {
 }
 
 // Render makes the Secret of a target from credentials of its role.
-func Render(t Target, c credentials.Credentials) (*corev1.Secret, error) {
-	arn := t.Session.Role.String()
-	process, err := json.Marshal(processCredentials{
-		Version:         1,
-		AccessKeyId:     c.AccessKeyID,
-		SecretAccessKey: c.SecretAccessKey.Reveal(),
-		SessionToken:    c.SessionToken.Reveal(),
-		Expiration:      timestamp(c.UsableUntil()),
-		AccountId:       t.Session.Role.Account(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	container, err := json.Marshal(containerCredentials{
-		AccessKeyId:     c.AccessKeyID,
-		SecretAccessKey: c.SecretAccessKey.Reveal(),
-		Token:           c.SessionToken.Reveal(),
-		Expiration:      timestamp(c.UsableUntil()),
-		AccountId:       t.Session.Role.Account(),
-		RoleArn:         arn,
-	})
-	if err != nil {
-		return nil, err
-	}
+func Render(t Target, c credentials.Credentials) *corev1.Secret {
+	arn, account, expiration := t.Session.Role.String(), t.Session.Role.Account(), timestamp(c.UsableUntil())
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: t.Name.Namespace,
 			Name:      t.Name.Name,
-			Labels:    map[string]string{OwnerLabel: OwnerValue},
+			Labels:    t.labels(),
 			Annotations: map[string]string{
-				RoleARNAnnotation:     arn,
-				AccessKeyIDAnnotation: c.AccessKeyID,
-				SessionNameAnnotation: t.Session.Name,
-				IssuedAtAnnotation:    timestamp(c.Issued),
+				RoleARNAnnotation:         arn,
+				AccessKeyIDAnnotation:     c.AccessKeyID,
+				SessionNameAnnotation:     t.Session.Name,
+				SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
+				IssuedAtAnnotation:        timestamp(c.Issued),
 			},
+			OwnerReferences: t.owners(),
 		},
 		Type: corev1.SecretTypeOpaque,
 		Data: map[string][]byte{
-			ExpireKey:    []byte(timestamp(c.Expires)),
-			RoleARNKey:   []byte(arn),
-			StaticKey:    static(c),
-			ProcessKey:   []byte("[default]\n" + processLine(t)),
-			JSONKey:      process,
-			ConfigKey:    config(t),
-			ContainerKey: container,
+			ExpireKey:  []byte(timestamp(c.Expires)),
+			RoleARNKey: []byte(arn),
+			StaticKey:  static(c),
+			ProcessKey: []byte("[default]\n" + processLine(t)),
+			JSONKey: encode(processCredentials{
+				Version: 1, AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
+				Expiration: expiration, AccountId: account,
+			}),
+			ConfigKey: config(t),
+			ContainerKey: encode(containerCredentials{
+				AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), Token: c.SessionToken.Reveal(),
+				Expiration: expiration, AccountId: account, RoleArn: arn,
+			}),
 		},
-	}, nil
+	}
+}
+
+// encode is a value of strings and numbers as JSON on one line, which never fails.
+func encode(v any) []byte {
+	text, _ := json.Marshal(v) //nolint:errchkjson // strings and numbers only
+	return text
 }
 
 // static is a shared credentials file with the keys themselves, for tools that cannot run a credential_process.

@@ -45,17 +45,8 @@ func target(tb testing.TB) secret.Target {
 	}
 }
 
-func render(tb testing.TB, target secret.Target, c credentials.Credentials) *corev1.Secret {
-	tb.Helper()
-	s, err := secret.Render(target, c)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s
-}
-
 func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
-	s := render(t, target(t), held(time.Hour))
+	s := secret.Render(target(t), held(time.Hour))
 	want := map[string]string{
 		"expire":   "2026-11-21T01:00:00Z",
 		"role-arn": "arn:aws-cn:iam::123456789012:role/team/app",
@@ -91,10 +82,11 @@ func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
 	}
 	wantMap(t, "labels", s.Labels, map[string]string{"heritage": "kube-aws-iam-controller"})
 	wantMap(t, "annotations", s.Annotations, map[string]string{
-		"iam.amazonaws.com/role-arn":      "arn:aws-cn:iam::123456789012:role/team/app",
-		"iam.amazonaws.com/access-key-id": "ASIAEXAMPLE",
-		"iam.amazonaws.com/session-name":  "prod.payments.aws-iam-app",
-		"iam.amazonaws.com/issued-at":     "2026-11-21T00:00:00Z",
+		"iam.amazonaws.com/role-arn":         "arn:aws-cn:iam::123456789012:role/team/app",
+		"iam.amazonaws.com/access-key-id":    "ASIAEXAMPLE",
+		"iam.amazonaws.com/session-name":     "prod.payments.aws-iam-app",
+		"iam.amazonaws.com/issued-at":        "2026-11-21T00:00:00Z",
+		"iam.amazonaws.com/session-duration": "3600",
 	})
 	if !secret.Owned(s) {
 		t.Error("is not the controller's own")
@@ -104,7 +96,7 @@ func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
 func TestRenderWithoutRegion(t *testing.T) {
 	to := target(t)
 	to.Region, to.MountPath = "", "/aws"
-	got := string(render(t, to, held(time.Hour)).Data["config"])
+	got := string(secret.Render(to, held(time.Hour)).Data["config"])
 	if want := "[default]\nsts_regional_endpoints = regional\ncredential_process = cat /aws/credentials.json\n"; got != want {
 		t.Errorf("config is\n%s\nwant\n%s", got, want)
 	}
@@ -129,7 +121,7 @@ func TestRenderTimes(t *testing.T) {
 		{"parts of a second", issued, issued.Add(time.Hour + 999*time.Millisecond), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			s := render(t, target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires})
+			s := secret.Render(target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires})
 			if got := string(s.Data["expire"]); got != c.expire {
 				t.Errorf("expire is %s, want %s", got, c.expire)
 			}
@@ -166,7 +158,7 @@ func TestSDKReadsTheFiles(t *testing.T) {
 		t.Run(which.says, func(t *testing.T) {
 			to := target(t)
 			to.MountPath = t.TempDir()
-			for key, data := range render(t, to, c).Data {
+			for key, data := range secret.Render(to, c).Data {
 				if err := os.WriteFile(filepath.Join(to.MountPath, key), data, 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// managerOptions caches the controller's own Secrets, the AWSIAMRoles, and the metadata of what the authorization modes depend on. Pods, of which
+// there may be very many, have a store of their own.
+func managerOptions(o Options) manager.Options {
+	namespaces := map[string]cache.Config{}
+	for _, n := range o.Namespaces {
+		namespaces[n] = cache.Config{}
+	}
+	byObject := map[client.Object]cache.ByObject{&corev1.Secret{}: {
+		Label:                 labels.SelectorFromSet(labels.Set{secret.OwnerLabel: secret.OwnerValue}),
+		UnsafeDisableDeepCopy: new(true),
+		SyncPeriod:            new(o.Resync),
+	}}
+	for _, kind := range watchedKinds(o.AuthorizationModes) {
+		byObject[metadataOf(kind)] = cache.ByObject{Transform: bare}
+	}
+	return manager.Options{
+		Logger: o.Log,
+		Scheme: scheme(),
+		Cache: cache.Options{
+			DefaultNamespaces:           namespaces,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ReaderFailOnMissingInformer: true,
+			ByObject:                    byObject,
+		},
+		// A reconcile sees what the one before it wrote: else it would issue twice.
+		Client:                        client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: new(true)}},
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              leaseName(o.Namespaces),
+		LeaderElectionNamespace:       leaseNamespace(),
+		LeaderElectionReleaseOnCancel: true,
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.HealthAddress,
+	}
+}
+
+// scheme knows Kubernetes' own kinds and AWSIAMRole.
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(v1.AddToScheme(s))
+	return s
+}

@@ -1,0 +1,67 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// checkHealth adds the probes. Ready means that pods and Secrets are known, on a standby too; live means that the process answers. Neither
+// asks STS: no restart would mend it.
+func checkHealth(m manager.Manager, pods *podStore) error {
+	secrets, err := m.GetCache().GetInformer(context.Background(), &corev1.Secret{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		m.AddHealthzCheck("ping", healthz.Ping),
+		m.AddReadyzCheck("caches", func(*http.Request) error {
+			if !pods.isSynced() || !secrets.HasSynced() {
+				return errors.New("pods and Secrets are not all known yet")
+			}
+			return nil
+		}),
+	)
+}
+
+// listSecrets yields what the metrics tell of the Secrets, on the leader only: else each would be told by every replica.
+func listSecrets(m manager.Manager) func() iter.Seq[metrics.Secret] {
+	return func() iter.Seq[metrics.Secret] {
+		return func(yield func(metrics.Secret) bool) {
+			select {
+			case <-m.Elected():
+			default:
+				return
+			}
+			var all corev1.SecretList
+			if err := m.GetCache().List(context.Background(), &all); err != nil {
+				return // not synced: there is nothing to tell yet
+			}
+			for i := range all.Items {
+				s := &all.Items[i]
+				_, expires, err := secret.ReadLifetime(s)
+				if err != nil {
+					expires = time.Time{}
+				}
+				wantedBy := "Pod"
+				if secret.OfAWSIAMRole(s) {
+					wantedBy = v1.Kind
+				}
+				if !yield(metrics.Secret{Namespace: s.Namespace, Name: s.Name, Source: wantedBy, Expires: expires}) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// statusRetry is when to write a status again that could not be written.
+const statusRetry = time.Second
+
+// recordStatus writes what was decided and what came of it to the AWSIAMRole, if that is news, and returns when to look again.
+func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g gathered, d decision, o outcome, at time.Time) time.Time {
+	if g.resource == nil || (o.failure != nil && o.failure.passing()) {
+		return at
+	}
+	next := g.resource.DeepCopy()
+	next.Status = g.status(d, o)
+	if equality.Semantic.DeepEqual(next.Status, g.resource.Status) {
+		return at
+	}
+	if err := r.client.Status().Update(ctx, next); err != nil && ignoreNotFound(err) != nil {
+		log.V(1).Info("the status could not be written, tried again soon", "error", err.Error())
+		return earlier(at, g.now.Add(statusRetry))
+	}
+	return at
+}
+
+// status is what the AWSIAMRole is told. It is pure.
+func (g gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
+	s := *g.resource.Status.DeepCopy()
+	s.ObservedGeneration = new(g.resource.Generation)
+	s.RoleARN, s.Expiration, s.AccessKeyID = "", nil, ""
+	current, roleARN := g.serving(d, o)
+	if current != nil {
+		s.RoleARN, s.Expiration, s.AccessKeyID = roleARN, &metav1.Time{Time: current.Expires}, current.AccessKeyID
+	}
+	for _, c := range []*metav1.Condition{g.ready(d, o, current), g.authorized(), g.fullDuration()} {
+		if c != nil {
+			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
+			meta.SetStatusCondition(&s.Conditions, *c)
+		}
+	}
+	return s
+}
+
+// serving are the credentials that are in the Secret now, and whose they are; nil if there are none that are of any use.
+func (g gathered) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
+	switch {
+	case o.issued != nil:
+		return o.issued, g.target.Session.Role.String()
+	case g.held == nil || g.held.dead(g.now) || (d.verb == remove && o.failure == nil):
+		return nil, ""
+	default:
+		return &g.held.credentials, string(g.held.secret.Data[secret.RoleARNKey])
+	}
+}
+
+// ready tells whether there are good credentials, and why there are none or why they are not renewed.
+func (g gathered) ready(d decision, o outcome, current *credentials.Credentials) *metav1.Condition {
+	c := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1.ReasonIssued, Message: fmt.Sprintf("Secret %q has credentials of the role, and is renewed before they expire", g.name.Name)}
+	switch {
+	case o.failure != nil:
+		c.Reason, c.Message = o.failure.reason, o.failure.note
+	case d.verb == remove && d.reason == reasonExpired:
+		c.Reason, c.Message = v1.ReasonExpired, "The credentials have expired and could not be renewed: "+d.note
+	case d.verb == remove || d.verb == refuse:
+		c.Reason, c.Message = d.reason, d.note
+	}
+	if current == nil {
+		c.Status = metav1.ConditionFalse
+	}
+	return c
+}
+
+// authorized tells whether the resource may have its role.
+func (g gathered) authorized() *metav1.Condition {
+	c := &metav1.Condition{Type: v1.ConditionAuthorized, Status: metav1.ConditionUnknown, Reason: v1.ReasonNotAsked}
+	switch {
+	case g.invalid != nil:
+		c.Message = g.invalid.Error()
+	case g.unready != nil:
+		c.Message = g.unready.Error()
+	case g.wouldRefuse != "":
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, dryRun+g.wouldRefuse
+	case g.verdict.Allowed:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, g.verdict.Reason
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, g.verdict.Reason
+	}
+	return c
+}
+
+// fullDuration tells whether the session is as long as was asked for; nil if that is not known.
+func (g gathered) fullDuration() *metav1.Condition {
+	switch {
+	case g.target.Session.Role.IsZero():
+		return nil
+	case g.target.Session.Duration < g.wantedDuration:
+		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionFalse, Reason: v1.ReasonRoleChaining, Message: fmt.Sprintf(
+			"The session is cut from %s to %s: AWS allows no more where a role is assumed by a role (role chaining), as the controller is", g.wantedDuration, g.target.Session.Duration)}
+	default:
+		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionTrue, Reason: v1.ReasonAsRequested}
+	}
+}
+
+// reasonOf is the reason of a condition as the API server has it.
+func reasonOf(r *v1.AWSIAMRole, condition string) string {
+	if c := meta.FindStatusCondition(r.Status.Conditions, condition); c != nil {
+		return c.Reason
+	}
+	return ""
+}

@@ -1,0 +1,83 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+// verdicts remembers who may have what is in a Secret, as long as the Secret is wanted, so that a pod which comes and goes costs no question.
+// An issue asks anew, and so does a change of what was asked about: of roles, bindings and Namespaces.
+type verdicts struct {
+	lock     sync.Mutex
+	bySecret map[types.NamespacedName]map[policy.Subject]judged
+	// changed is when something changed last in a namespace, or under "" in the whole cluster.
+	changed map[string]time.Time
+}
+
+type judged struct {
+	policy.Verdict
+	at time.Time
+}
+
+// settling is how long after a change the API server, of which there may be several, might still answer as before. What it says meanwhile
+// is asked once more when that is over.
+const settling = 10 * time.Second
+
+func newVerdicts() *verdicts {
+	return &verdicts{bySecret: map[types.NamespacedName]map[policy.Subject]judged{}, changed: map[string]time.Time{}}
+}
+
+// get returns the verdict about a Subject, if it holds still.
+func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, now time.Time) (policy.Verdict, bool) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	known, ok := v.bySecret[s][subject]
+	changed := v.lastChange(s.Namespace)
+	holds := ok && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
+	return known.Verdict, holds
+}
+
+func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, verdict policy.Verdict, now time.Time) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if v.bySecret[s] == nil {
+		v.bySecret[s] = map[policy.Subject]judged{}
+	}
+	v.bySecret[s][subject] = judged{verdict, now}
+}
+
+// forget drops all that is known about a Secret.
+func (v *verdicts) forget(s types.NamespacedName) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	delete(v.bySecret, s)
+}
+
+// change notes that something changed in a namespace, or with "" in the whole cluster.
+func (v *verdicts) change(namespace string, now time.Time) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	v.changed[namespace] = now
+}
+
+// settled is when to ask again because of a change that has just happened, or zero.
+func (v *verdicts) settled(namespace string, now time.Time) time.Time {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if at := v.lastChange(namespace).Add(settling); now.Before(at) {
+		return at
+	}
+	return time.Time{}
+}
+
+// lastChange is the later of the namespace's and the cluster's. The lock is held.
+func (v *verdicts) lastChange(namespace string) time.Time {
+	if v.changed[""].After(v.changed[namespace]) {
+		return v.changed[""]
+	}
+	return v.changed[namespace]
+}

@@ -1,0 +1,164 @@
+package controllers
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+// policyKinds are what each mode's verdicts depend on. Only their metadata is watched: that they change is all there is to know.
+var policyKinds = map[string][]schema.GroupVersionKind{
+	policy.ModeRBAC: {
+		rbacv1.SchemeGroupVersion.WithKind("Role"), rbacv1.SchemeGroupVersion.WithKind("RoleBinding"),
+		rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"),
+	},
+	policy.ModeNamespace: {corev1.SchemeGroupVersion.WithKind("Namespace")},
+}
+
+// watchedKinds are those of all modes that are chosen.
+func watchedKinds(modes []string) []schema.GroupVersionKind {
+	var kinds []schema.GroupVersionKind
+	for _, mode := range modes {
+		kinds = append(kinds, policyKinds[mode]...)
+	}
+	return kinds
+}
+
+func metadataOf(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(kind)
+	return m
+}
+
+// bare reduces the metadata of an object to what is needed: its name and version, and the annotations that say which roles a Namespace may have.
+func bare(obj any) (any, error) {
+	m, ok := obj.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return obj, nil
+	}
+	var annotations map[string]string
+	for _, key := range []string{policy.AllowedRolesAnnotation, policy.PermittedAnnotation} {
+		if value, has := m.Annotations[key]; has && m.Kind == "Namespace" {
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
+			annotations[key] = value
+		}
+	}
+	m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Annotations: annotations}
+	return m, nil
+}
+
+const (
+	// firstAsk is when to ask anew after a change, as the API server itself has to learn of it.
+	firstAsk = 500 * time.Millisecond
+	// spreadAsks is the time over which all Secrets are asked about when the whole cluster's rights change: so much later than the change at most.
+	spreadAsks = 20 * time.Second
+)
+
+// policyHandler enqueues the Secrets whose verdict may be another now.
+type policyHandler struct {
+	verdicts *verdicts
+	pods     *podStore
+	cached   client.Reader
+	roles    bool // whether AWSIAMRoles are served
+	clock    clock.PassiveClock
+}
+
+func (h policyHandler) funcs() handler.TypedEventHandler[*metav1.PartialObjectMetadata, reconcile.Request] {
+	return handler.TypedFuncs[*metav1.PartialObjectMetadata, reconcile.Request]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*metav1.PartialObjectMetadata], q queue) {
+			if !e.IsInInitialList {
+				h.ask(ctx, e.Object, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*metav1.PartialObjectMetadata], q queue) {
+			if e.ObjectOld.ResourceVersion != e.ObjectNew.ResourceVersion && !sameAnnotations(e.ObjectOld, e.ObjectNew) {
+				h.ask(ctx, e.ObjectNew, q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*metav1.PartialObjectMetadata], q queue) {
+			h.ask(ctx, e.Object, q)
+		},
+	}
+}
+
+// sameAnnotations tells whether a Namespace changed in what does not matter. Of roles and bindings nothing is kept that could tell.
+func sameAnnotations(a, b *metav1.PartialObjectMetadata) bool {
+	if a.Kind != "Namespace" {
+		return false
+	}
+	for _, key := range []string{policy.AllowedRolesAnnotation, policy.PermittedAnnotation} {
+		if a.Annotations[key] != b.Annotations[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// ask lets every Secret be judged anew of the namespace in which something changed, or of all.
+func (h policyHandler) ask(ctx context.Context, changed *metav1.PartialObjectMetadata, q queue) {
+	namespace := changed.Namespace
+	if changed.Kind == "Namespace" {
+		namespace = changed.Name
+	}
+	h.verdicts.change(namespace, h.clock.Now())
+	waiting := h.pods.waitedFor(namespace)
+	for name := range h.existing(ctx, namespace) {
+		after := firstAsk
+		if namespace == "" {
+			after += rand.N(spreadAsks) //nolint:gosec // no secret
+		}
+		delete(waiting, name)
+		enqueueAfter(q, name, after)
+	}
+	for name := range waiting {
+		enqueueAfter(q, name, firstAsk)
+	}
+}
+
+// existing are the Secrets that are there, and those that an AWSIAMRole wants.
+func (h policyHandler) existing(ctx context.Context, namespace string) sets.Set[types.NamespacedName] {
+	names := sets.New[types.NamespacedName]()
+	var secrets corev1.SecretList
+	if err := h.cached.List(ctx, &secrets, client.InNamespace(namespace)); err == nil {
+		for i := range secrets.Items {
+			names.Insert(client.ObjectKeyFromObject(&secrets.Items[i]))
+		}
+	}
+	if !h.roles {
+		return names
+	}
+	var roles v1.AWSIAMRoleList
+	if err := h.cached.List(ctx, &roles, client.InNamespace(namespace)); err == nil {
+		for i := range roles.Items {
+			names.Insert(client.ObjectKeyFromObject(&roles.Items[i]))
+		}
+	}
+	return names
+}
+
+func enqueueAfter(q queue, s types.NamespacedName, after time.Duration) {
+	request := reconcile.Request{NamespacedName: s}
+	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priorityBackground)}, request)
+		return
+	}
+	q.AddAfter(request, after)
+}

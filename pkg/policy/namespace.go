@@ -1,0 +1,89 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The annotations of a Namespace by which kube2iam and kiam are told what roles its pods may have.
+const (
+	// AllowedRolesAnnotation is kube2iam's: a JSON array of names or ARNs of roles, in which * stands for any characters.
+	AllowedRolesAnnotation = "iam.amazonaws.com/allowed-roles"
+	// PermittedAnnotation is kiam's: one regular expression.
+	PermittedAnnotation = "iam.amazonaws.com/permitted"
+)
+
+// Annotations returns the annotations of a Namespace.
+type Annotations func(ctx context.Context, namespace string) (map[string]string, error)
+
+// Namespace reads from the annotations of the Subject's Namespace which roles it may have. Both kinds must match the whole of the role's name, where
+// it lies under the base role ARN, or of its ARN: where kube2iam and kiam are content with a part, this is stricter.
+func Namespace(annotations Annotations) Authorizer {
+	return func(ctx context.Context, r Request) (Verdict, error) {
+		values, err := annotations(ctx, r.Subject.Namespace)
+		if err != nil {
+			return Verdict{}, fmt.Errorf("the annotations of Namespace %s cannot be read; tried again: %w", r.Subject.Namespace, err)
+		}
+		names := r.Base.Names(r.Role)
+		var problems []string
+		for annotation, matches := range map[string]func(string, []string) (bool, error){
+			AllowedRolesAnnotation: matchesGlobs, PermittedAnnotation: matchesExpression,
+		} {
+			value, ok := values[annotation]
+			if !ok {
+				continue
+			}
+			allowed, err := matches(value, names)
+			if err != nil {
+				problems = append(problems, fmt.Sprintf("its annotation %s %s", annotation, err))
+			}
+			if allowed {
+				return Verdict{Allowed: true, Reason: "annotation " + annotation}, nil
+			}
+		}
+		slices.Sort(problems)
+		return Verdict{Reason: refuseNamespace(r, names[0], problems)}, nil
+	}
+}
+
+func refuseNamespace(r Request, name string, problems []string) string {
+	reason := fmt.Sprintf("Namespace %s may not have role %s", r.Subject.Namespace, r.Role)
+	if len(problems) > 0 {
+		reason += ": " + strings.Join(problems, ", and ")
+	}
+	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite '%s=[\"%s\"]', with all roles that it may have",
+		r.Subject.Namespace, AllowedRolesAnnotation, name)
+}
+
+// matchesExpression tells whether a regular expression matches the whole of one of the names. Go's expressions take time in proportion to their
+// length and the text's: none is catastrophic.
+func matchesExpression(expression string, names []string) (bool, error) {
+	if _, err := regexp.Compile(expression); err != nil { // by itself: "a)|(b" would break out of the anchors
+		return false, errors.New("is not a regular expression")
+	}
+	compiled, err := regexp.Compile("^(?:" + expression + ")$")
+	if err != nil {
+		return false, errors.New("is not a regular expression")
+	}
+	return slices.ContainsFunc(names, compiled.MatchString), nil
+}
+
+// matchesGlobs tells whether one of the names is in a JSON array of names, in which * stands for any characters.
+func matchesGlobs(list string, names []string) (bool, error) {
+	var patterns []string
+	if err := json.Unmarshal([]byte(list), &patterns); err != nil {
+		return false, errors.New(`is not a JSON array of strings such as ["orders"]`)
+	}
+	for _, pattern := range patterns {
+		expression := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*")
+		if allowed, err := matchesExpression(expression, names); allowed || err != nil {
+			return allowed, err
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,69 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// What a Subject must be allowed: the verb "assume" on the resource awsiamroles.zalando.org that is called as the role is, by its name or its
+// ARN. No such object has to exist.
+const (
+	Verb     = "assume"
+	Group    = "zalando.org"
+	Resource = "awsiamroles"
+)
+
+// Review asks the API server a SubjectAccessReview.
+type Review func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error)
+
+// RBAC asks the API server, and so whatever authorizes there, whether the Subject has the verb "assume" on the role: by its name where it lies
+// under the base role ARN, and by its ARN.
+func RBAC(review Review) Authorizer {
+	return func(ctx context.Context, r Request) (Verdict, error) {
+		names := r.Base.Names(r.Role)
+		for _, name := range names {
+			status, err := review(ctx, authorizationv1.SubjectAccessReviewSpec{
+				User:   r.Subject.User(),
+				Groups: r.Subject.Groups(),
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: r.Subject.Namespace, Verb: Verb, Group: Group, Resource: Resource, Name: name,
+				},
+			})
+			if err != nil {
+				return Verdict{}, fmt.Errorf("the API server does not tell whether %s may assume role %s; tried again: %w", r.Subject, r.Role, err)
+			}
+			if status.Allowed {
+				return Verdict{Allowed: true, Reason: status.Reason}, nil
+			}
+		}
+		return Verdict{Reason: fmt.Sprintf("%s may not assume role %s. To allow it, apply:\n%s", r.Subject, names[0], grant(r.Subject, names[0], r.Role))}, nil
+	}
+}
+
+// grant is a Role and a RoleBinding that allow the Subject the role, as short as can be: an event has room for 1,024 characters.
+func grant(s Subject, name string, arn role.ARN) string {
+	object := "assume-" + arn.Name()
+	subject := fmt.Sprintf("{kind: ServiceAccount, name: %s, namespace: %s}", s.ServiceAccount, s.Namespace)
+	if s.ServiceAccount == "" {
+		subject = fmt.Sprintf("{kind: Group, name: 'system:serviceaccounts:%s', apiGroup: rbac.authorization.k8s.io}", s.Namespace)
+	}
+	return strings.Join([]string{
+		"apiVersion: rbac.authorization.k8s.io/v1",
+		"kind: Role",
+		fmt.Sprintf("metadata: {name: '%s', namespace: %s}", object, s.Namespace),
+		"rules:",
+		fmt.Sprintf("- {apiGroups: [%s], resources: [%s], verbs: [%s], resourceNames: ['%s']}", Group, Resource, Verb, name),
+		"---",
+		"apiVersion: rbac.authorization.k8s.io/v1",
+		"kind: RoleBinding",
+		fmt.Sprintf("metadata: {name: '%s', namespace: %s}", object, s.Namespace),
+		fmt.Sprintf("roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: '%s'}", object),
+		"subjects:",
+		"- " + subject,
+	}, "\n")
+}

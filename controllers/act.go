@@ -2,8 +2,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -70,7 +70,7 @@ func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, re
 
 // codeOf is a word for an error that stays the same when it comes back.
 func codeOf(err error) string {
-	if e, ok := err.(*credentials.Error); ok { //nolint:errorlint // Assume returns it unwrapped
+	if e, ok := errors.AsType[*credentials.Error](err); ok {
 		return e.Code
 	}
 	return "Failed"
@@ -82,30 +82,37 @@ func (r *reconciler) explainWrite(ctx context.Context, g gathered, err error) *f
 	case apierrors.IsAlreadyExists(err):
 		foreign, err := r.foreign(ctx, g.name)
 		if err != nil || !foreign {
-			return passing("the Secret appeared meanwhile")
+			return transient("the Secret appeared meanwhile")
 		}
 		return &failure{reason: ReasonSecretNotManaged, action: "Create", note: notManaged(g.name)}
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err) && g.held != nil:
-		return passing("the Secret was changed meanwhile")
+		return transient("the Secret was changed meanwhile")
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
-		return passing("the namespace is going away")
+		return transient("the namespace is going away")
 	case g.held == nil:
 		return &failure{reason: ReasonCreateSecretFailed, action: "Create", note: refusedBy("created", g.name, err)}
 	default:
-		return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: refusedBy("updated", g.name, err)}
+		return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: refusedBy("updated", g.name, err) + immutable(g)}
 	}
 }
 
-// passing is a failure that is gone at the next look.
-func passing(note string) *failure { return &failure{note: note} }
+// transient is a failure that is gone at the next look.
+func transient(note string) *failure { return &failure{note: note} }
 
 func refusedBy(what string, s types.NamespacedName, err error) string {
-	note := fmt.Sprintf("Secret %q cannot be %s, tried again: %s", s.Name, what, err)
-	if strings.Contains(note, "immutable") {
-		note += fmt.Sprintf(". An immutable Secret cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s", s.Namespace, s.Name)
-	}
-	return note
+	return fmt.Sprintf("Secret %q cannot be %s, tried again: %s", s.Name, what, err)
 }
+
+// immutable says what to do about a Secret that somebody made immutable.
+func immutable(g gathered) string {
+	if i := g.held.secret.Immutable; i == nil || !*i {
+		return ""
+	}
+	return fmt.Sprintf(". It is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s", g.name.Namespace, g.name.Name)
+}
+
+// actionDelete is the action of a failed deletion.
+const actionDelete = "Delete"
 
 // remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and judged anew.
 func (r *reconciler) remove(ctx context.Context, g gathered) outcome {
@@ -117,8 +124,8 @@ func (r *reconciler) remove(ctx context.Context, g gathered) outcome {
 	case err == nil, apierrors.IsNotFound(err):
 		return outcome{}
 	case apierrors.IsConflict(err):
-		return outcome{failure: passing("the Secret was changed meanwhile")}
+		return outcome{failure: transient("the Secret was changed meanwhile")}
 	default:
-		return outcome{failure: &failure{reason: ReasonUpdateSecretFailed, action: "Delete", note: refusedBy("deleted", g.name, err)}}
+		return outcome{failure: &failure{reason: ReasonUpdateSecretFailed, action: actionDelete, note: refusedBy("deleted", g.name, err)}}
 	}
 }

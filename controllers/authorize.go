@@ -1,8 +1,11 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -64,20 +67,28 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, b
 		}
 		g.forbidden = append(g.forbidden, refusedPods{verdict.Reason, wants})
 	}
+	g.dryRun = r.settings.DryRunAuthorization
 	switch {
 	case g.verdict.Allowed:
 	case r.settings.DryRunAuthorization:
-		g.wouldRefuse, g.verdict.Allowed = g.verdict.Reason, true
+		g.wouldRefuse, g.verdict.Allowed = cmp.Or(g.verdict.Reason, fmt.Sprint(errors.Join(failed...))), true
 	default:
 		g.unready = errors.Join(failed...)
 	}
-	g.recheck = r.verdicts.settled(g.name.Namespace, g.now)
+	g.recheck = r.verdicts.settled(g.name.Namespace, g.verdict.Allowed, g.now)
 }
 
 // refusedPods are pods of one ServiceAccount that may not have the role, and why. For an AWSIAMRole there are none: its conditions tell.
 type refusedPods struct {
 	reason string
 	wants  []want
+}
+
+// refuses tells whether a pod is one of those that may not have the role.
+func (g *gathered) refuses(pod *wanter) bool {
+	return !g.dryRun && slices.ContainsFunc(g.forbidden, func(f refusedPods) bool {
+		return slices.ContainsFunc(f.wants, func(w want) bool { return w.pod == pod })
+	})
 }
 
 // subjects are those in whose name the Secret is wanted, with their pods: the namespace for an AWSIAMRole, else the pods' ServiceAccounts.

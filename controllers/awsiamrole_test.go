@@ -269,8 +269,8 @@ func TestTakeoverFromUpstream(t *testing.T) {
 	r := w.awsIAMRole("app", "Orders")
 	w.pod("pod", role("reports"))
 	secrets := []*corev1.Secret{
-		w.upstream("app", "Orders", time.Now().Add(40*time.Minute), r),
-		w.upstream("aws-iam-reports", "reports", time.Now().Add(40*time.Minute), nil),
+		w.upstream("app", "Orders", time.Now().Add(20*time.Minute), r),
+		w.upstream("aws-iam-reports", "reports", time.Now().Add(20*time.Minute), nil),
 	}
 	gone := w.watchForDeletions()
 	w.sts.SetFault(ststest.ServiceUnavailable)
@@ -297,7 +297,7 @@ func TestTakeoverFromUpstream(t *testing.T) {
 func TestAnUpstreamSecretThatNobodyWants(t *testing.T) {
 	w := newWorld(t)
 	r := w.awsIAMRole("app", "Orders")
-	s := w.upstream("app", "Orders", time.Now().Add(40*time.Minute), r)
+	s := w.upstream("app", "Orders", time.Now().Add(20*time.Minute), r)
 	w.must(w.Delete(t.Context(), r))
 	w.start()
 	w.waitGone(s.Name)

@@ -71,6 +71,8 @@ type decision struct {
 	verb verb
 	// reason is one word: of an event for a refusal, of a log line and a metric for the rest.
 	reason string
+	// action is what was tried, for the event of a refusal: it keeps causes apart that have the same reason.
+	action string
 	// note tells the user why, and what to do; for refusals only.
 	note string
 	// at is when to look again at the latest; zero if there is nothing left to look at.
@@ -94,6 +96,9 @@ const refusedRetry = time.Minute
 // decide is the whole judgement over one Secret.
 func decide(s state) decision {
 	d := s.judge()
+	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
+		return decision{verb: keep, reason: d.reason, at: s.failure.until}
+	}
 	if !s.recheck.IsZero() && !d.at.IsZero() {
 		d.at = earlier(d.at, s.recheck)
 	}
@@ -132,11 +137,12 @@ func (s state) unwanted() decision {
 
 // waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
 func (s state) waiting() decision {
-	later := s.now.Add(credentials.CallerRetry)
 	if s.held != nil && s.now.Before(s.due()) {
-		return decision{verb: keep, at: later}
+		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
 	}
-	return s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), later)
+	d := s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), s.now.Add(credentials.CallerRetry))
+	d.action = codeOf(s.unready)
+	return d
 }
 
 // forbidden takes away a Secret whose role may not be had, at once.
@@ -164,8 +170,10 @@ func (s state) need() decision {
 	default:
 		d.reason, d.since = reasonRefresh, s.due()
 	}
-	if s.failure != nil && !s.failure.passing() && s.now.Before(s.failure.until) {
-		return s.refusal(s.failure.reason, s.failure.note, s.failure.until)
+	dead := s.held != nil && s.held.dead(s.now)
+	if s.failure != nil && !s.failure.transient() && (dead || s.now.Before(s.failure.until)) {
+		d = s.refusal(s.failure.reason, s.failure.note, s.failure.until)
+		d.action = s.failure.action
 	}
 	return d
 }

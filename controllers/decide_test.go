@@ -98,7 +98,7 @@ func TestDecide(t *testing.T) {
 		{"no verdict is a refusal", good(missing, func(s *state) { s.verdict = policy.Verdict{} }), refuse, ReasonRoleForbidden, retry},
 
 		{"a controller that is nobody makes nothing", good(missing, unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
-		{"and leaves what is good alone", good(unready), keep, "", credentials.CallerRetry},
+		{"and leaves what is good alone", good(unready), keep, "", retry},
 		{"and warns once it is due", good(issuedAgo(40*time.Minute), unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
 		{"and looks again in time", good(issuedAgo(55*time.Minute-time.Second), unready), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and removes what is dead", good(issuedAgo(55*time.Minute), unready), remove, reasonExpired, retry},
@@ -111,6 +111,11 @@ func TestDecide(t *testing.T) {
 		{"a look is taken when it dies, if that is sooner", good(issuedAgo(55*time.Minute-time.Second), failedUntil(time.Minute)), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and what is dead is removed", good(issuedAgo(55*time.Minute), failedUntil(time.Second)), remove, reasonExpired, retry},
 		{"what was emptied and cannot be restored is removed", good(emptied, failedUntil(time.Second)), remove, reasonExpired, retry},
+		{"a dead one is removed before it is tried again", good(issuedAgo(55*time.Minute), failedUntil(0)), remove, reasonExpired, retry},
+		{"a deletion that was denied is not tried before it is time", good(unwantedFor(time.Hour), func(s *state) {
+			s.failure = &failure{reason: ReasonUpdateSecretFailed, action: actionDelete, note: "no", until: noon.Add(time.Second)}
+		}), keep, reasonUnused, time.Second},
+		{"a change of rights is looked at again when it has settled", good(func(s *state) { s.recheck = noon.Add(time.Second) }), keep, "", time.Second},
 		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &failure{until: noon.Add(time.Minute)} }), issue, reasonRestored, 0},
 		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), keep, "", 20 * time.Minute},
 	} {

@@ -34,10 +34,10 @@ type announcer struct {
 	recorder events.EventRecorder
 }
 
-// hearer is an object on which events are written, and whether the reason of one would be news to it.
+// hearer is an object on which events are written, and whether one would be news to it.
 type hearer struct {
 	object runtime.Object
-	tell   func(reason string) (news bool)
+	tell   func(reason, action string) (news bool)
 }
 
 // issued tells that there are new credentials.

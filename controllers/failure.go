@@ -11,7 +11,7 @@ import (
 
 // failure is how an attempt to give credentials went wrong.
 type failure struct {
-	// reason and action are those of the event; without a reason it is a passing failure.
+	// reason and action are those of the event; without a reason it is a transient failure.
 	reason, action string
 	// note says what went wrong and what to do.
 	note string
@@ -20,8 +20,8 @@ type failure struct {
 	backoff wait.Backoff
 }
 
-// passing tells whether the failure comes from a change at the same moment: the next look will see it, and nobody has to be told.
-func (f *failure) passing() bool { return f.reason == "" }
+// transient tells whether the failure comes from a change at the same moment: the next look will see it, and nobody has to be told.
+func (f *failure) transient() bool { return f.reason == "" }
 
 // failures remembers of each Secret how the last attempt failed, until one succeeds or nobody wants it. The work queue knows how often a key
 // failed, but an event wakes it at once: without this, each new pod would mean one more call of STS for a role that cannot be had.

@@ -355,3 +355,36 @@ func TestProbesAndMetrics(t *testing.T) {
 			w.metric("refused_total", "reason", "GetCredentialsFailed") >= 1
 	})
 }
+
+// What an admission policy or webhook denies is not tried again and again.
+func TestADeletionThatIsDeniedIsNoHotLoop(t *testing.T) {
+	w := newWorld(t)
+	stop := w.start()
+	w.pod("app", role("orders"))
+	w.wait("aws-iam-orders")
+	stop()
+	w.delete("app")
+	w.startAs(w.withoutVerb("delete", "secrets"))
+	w.pod("other", role("other"))
+	w.wait("aws-iam-other")
+	refusals := func() float64 { return w.metric("refused_total", "reason", controllers.ReasonUpdateSecretFailed) }
+	w.eventually("a second attempt", func() bool { return refusals() >= 2 })
+	if n := refusals(); n > 4 {
+		t.Errorf("%v attempts within seconds", n)
+	}
+}
+
+// What goes wrong a second time, after it went well, is told again; and what keeps going wrong stays one event.
+func TestASecondFailureIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.sts.SetSessionLifetime(4 * time.Second)
+	const arn = "arn:aws:iam::" + account + ":role/orders"
+	w.sts.Deny(arn)
+	w.start()
+	w.pod("app", role("orders"))
+	w.event("Warning GetCredentialsFailed app:", "AccessDenied")
+	w.sts.Allow(arn)
+	w.wait("aws-iam-orders")
+	w.sts.Revoke(w.keys.AccessKeyID)
+	w.event("Warning GetCredentialsFailed app:", "InvalidClientTokenId")
+}

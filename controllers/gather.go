@@ -29,7 +29,8 @@ type gathered struct {
 	wants []want
 	// forbidden are the pods that want it and may not have its role.
 	forbidden []refusedPods
-	// wouldRefuse is why the role would be refused, if this were not a dry run.
+	// dryRun tells that they get it all the same. wouldRefuse is why nobody would, if this were not a dry run.
+	dryRun      bool
 	wouldRefuse string
 	// target is what the Secret is to be for. It is empty as long as that is not known.
 	target secret.Target
@@ -56,23 +57,30 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 	if err != nil {
 		return gathered{}, err
 	}
-	if g.failure != nil && g.failure.reason == ReasonSecretNotManaged {
-		if g.foreign, err = r.foreign(ctx, name); err != nil {
-			return gathered{}, err
-		}
-		if !g.foreign {
-			g.failure = nil // it was deleted or handed over
-		}
+	if err := r.lookAgain(ctx, &g); err != nil {
+		return gathered{}, err
 	}
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
-	if g.wanted {
+	switch {
+	case g.wanted:
 		r.resolve(ctx, &g, existing)
-	} else if existing != nil {
+	case existing != nil:
 		g.hold(existing)
 	}
 	return g, nil
+}
+
+// lookAgain finds out whether the Secret of somebody else's that was in the way is still there, or was deleted or handed over.
+func (r *reconciler) lookAgain(ctx context.Context, g *gathered) (err error) {
+	if g.failure == nil || g.failure.reason != ReasonSecretNotManaged {
+		return nil
+	}
+	if g.foreign, err = r.foreign(ctx, g.name); !g.foreign {
+		g.failure = nil
+	}
+	return err
 }
 
 // awsIAMRole is the AWSIAMRole of this name, or nil. One that is being deleted wants nothing any more.

@@ -28,12 +28,12 @@ func (i introduction) Start(ctx context.Context) error {
 	_ = wait.PollUntilContextCancel(ctx, introductionRetry, true, func(ctx context.Context) (bool, error) {
 		caller, err := i.credentials.Caller(ctx)
 		if err != nil {
-			i.log.Info("no AWS identity", "reason", err.Error())
+			i.log.Error(err, "no AWS identity")
 			return false, nil
 		}
 		i.log.Info("AWS identity", "caller", caller.ARN, "baseRoleARN", caller.Base.String(), "region", i.credentials.Region())
 		if longest := caller.Longest(i.wanted); longest < i.wanted {
-			i.log.Info("sessions are shorter than --session-duration: AWS limits a role that is assumed by a role (role chaining) to one hour",
+			i.log.Error(nil, "sessions are shorter than --session-duration: AWS limits a role that is assumed by a role (role chaining) to one hour",
 				"sessionDuration", longest.String(), "wanted", i.wanted.String())
 		}
 		return true, nil

@@ -2,7 +2,9 @@ package controllers
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +24,8 @@ type wanter struct {
 	// since is when the controller first saw the pod.
 	since   time.Time
 	demands []demand.Demand
-	// told are the events that the pod has had; guarded by the store's lock.
-	told map[string]bool
+	// told is what the pod was told of each Secret; guarded by the store's lock.
+	told map[string]map[string]bool
 }
 
 // secrets are the names of the Secrets that the pod wants.
@@ -51,11 +53,11 @@ type podStore struct {
 	byName map[types.NamespacedName]*wanter
 	// bySecret has the names of the pods that want a Secret.
 	bySecret map[types.NamespacedName]map[types.NamespacedName]*wanter
-	// left is when the last pod that wanted a Secret went away.
-	left map[types.NamespacedName]time.Time
+	// left is when the last pod that wanted a Secret went away, as far as somebody listened; else it is not before listening began.
+	left      map[types.NamespacedName]time.Time
+	listening time.Time
 	// unsynced are the scopes of which the first list is still missing.
 	unsynced map[string]bool
-	syncedAt time.Time
 	synced   chan struct{}
 	// changed is told of each Secret for which the wanting pods have changed, once somebody listens.
 	changed func(types.NamespacedName)
@@ -92,7 +94,7 @@ func (p *podStore) isSynced() bool {
 // listen calls changed for every Secret that is wanted now, and from then on for each for which the wanting pods change.
 func (p *podStore) listen(changed func(types.NamespacedName)) {
 	p.lock.Lock()
-	p.changed = changed
+	p.changed, p.listening = changed, p.clock.Now()
 	wanted := make([]types.NamespacedName, 0, len(p.bySecret))
 	for secret := range p.bySecret {
 		wanted = append(wanted, secret)
@@ -118,7 +120,7 @@ func (p *podStore) wanting(secret types.NamespacedName) (wants []want, noneSince
 	if left, ok := p.left[secret]; ok {
 		return wants, left
 	}
-	return wants, p.syncedAt
+	return wants, p.listening
 }
 
 // waitedFor are the Secrets that pods want in a namespace, or with "" everywhere.
@@ -141,18 +143,44 @@ func (p *podStore) forget(secret types.NamespacedName) {
 	delete(p.left, secret)
 }
 
-// tell notes that a pod is told of something, and returns whether this is news to it.
-func (p *podStore) tell(pod *wanter, about string) bool {
+// findings begins what is noted of a pod's own mistakes, which stay what they are.
+const findings = "finding "
+
+// tell notes that a pod is told of something about a Secret, and returns whether this is news to it.
+func (p *podStore) tell(pod *wanter, secret, about string) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if pod.told[about] {
+	if pod.told[secret][about] {
 		return false
 	}
-	if pod.told == nil {
-		pod.told = map[string]bool{}
-	}
-	pod.told[about] = true
+	pod.note(secret, about)
 	return true
+}
+
+// served notes that a pod has what it wants of a Secret: what goes wrong later is news again.
+func (p *podStore) served(pod *wanter, secret string) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	maps.DeleteFunc(pod.told[secret], func(about string, _ bool) bool { return !strings.HasPrefix(about, findings) })
+	pod.note(secret, ReasonCreateCredentials)
+}
+
+// wasServed tells whether a pod ever had what it wants of a Secret.
+func (p *podStore) wasServed(pod *wanter, secret string) bool {
+	p.lock.RLock()
+	defer p.lock.RUnlock()
+	return pod.told[secret][ReasonCreateCredentials]
+}
+
+// note remembers something about a Secret. The store's lock is held.
+func (w *wanter) note(secret, about string) {
+	if w.told == nil {
+		w.told = map[string]map[string]bool{}
+	}
+	if w.told[secret] == nil {
+		w.told[secret] = map[string]bool{}
+	}
+	w.told[secret][about] = true
 }
 
 // put takes in a pod as it is now. The pods' demands come with their creation; only ephemeral containers can add to them.
@@ -201,7 +229,9 @@ func (p *podStore) swap(name types.NamespacedName, next *wanter) (changed []type
 	for _, secret := range changed {
 		if len(p.bySecret[secret]) == 0 {
 			delete(p.bySecret, secret)
-			p.left[secret] = p.clock.Now()
+			if !p.listening.IsZero() { // a standby only looks on, and would never forget
+				p.left[secret] = p.clock.Now()
+			}
 		}
 	}
 	return changed
@@ -253,8 +283,7 @@ func (p *podStore) replace(scope string, pods []*corev1.Pod) {
 	}
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if delete(p.unsynced, scope); len(p.unsynced) == 0 && p.syncedAt.IsZero() {
-		p.syncedAt = p.clock.Now()
+	if delete(p.unsynced, scope); len(p.unsynced) == 0 && !p.isSynced() {
 		close(p.synced)
 	}
 }

@@ -64,7 +64,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{Priority: new(priorityBackground)}, err
 	}
 	d := decide(g.state)
-	at := r.record(ctx, g, d, r.act(ctx, g, d))
+	at := r.carryOut(ctx, g, d)
 	if at.IsZero() {
 		return reconcile.Result{}, nil
 	}
@@ -72,4 +72,14 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		RequeueAfter: max(minRequeue, at.Sub(r.clock.Now())),
 		Priority:     new(priorityBackground),
 	}, nil
+}
+
+// carryOutTimeout bounds what is begun and must not be broken off: a signal to end waits for it, within the manager's patience of 30 seconds.
+const carryOutTimeout = 25 * time.Second
+
+// carryOut acts on a decision and records what came of it.
+func (r *reconciler) carryOut(ctx context.Context, g gathered, d decision) time.Time {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryOutTimeout)
+	defer cancel()
+	return r.record(ctx, g, d, r.act(ctx, g, d))
 }

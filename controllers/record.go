@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -39,10 +40,13 @@ func (r *reconciler) record(ctx context.Context, g gathered, d decision, o outco
 func (r *reconciler) hearers(g gathered) []hearer {
 	var all []hearer
 	if g.resource != nil {
-		all = append(all, hearer{g.resource, func(reason string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
+		all = append(all, hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
 	}
 	for _, w := range g.wants {
-		all = append(all, hearer{podReference(w.pod), func(reason string) bool { return r.pods.tell(w.pod, g.name.Name+"/"+reason) }})
+		if g.refuses(w.pod) {
+			continue // it hears of that, and of nothing else
+		}
+		all = append(all, hearer{podReference(w.pod), func(reason, action string) bool { return r.pods.tell(w.pod, g.name.Name, reason+"/"+action) }})
 	}
 	return all
 }
@@ -51,7 +55,7 @@ func (r *reconciler) hearers(g gathered) []hearer {
 func (r *reconciler) recordFindings(g gathered) {
 	for _, w := range g.wants {
 		for i, f := range w.Findings {
-			if r.pods.tell(w.pod, fmt.Sprintf("%s/%d", g.name.Name, i)) {
+			if r.pods.tell(w.pod, g.name.Name, fmt.Sprintf("%s%d", findings, i)) {
 				r.events.found(podReference(w.pod), g.name, f)
 			}
 		}
@@ -75,7 +79,7 @@ func (r *reconciler) recordForbidden(log logr.Logger, g gathered) {
 		}
 		var news int
 		for _, w := range f.wants {
-			if r.pods.tell(w.pod, g.name.Name+"/"+ReasonRoleForbidden) {
+			if r.pods.tell(w.pod, g.name.Name, ReasonRoleForbidden) {
 				r.events.refused(podReference(w.pod), g.name, ReasonRoleForbidden, "Authorize", note)
 				news++
 			}
@@ -95,7 +99,7 @@ func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int
 // recordIssued closes the books on credentials that were written, and says when to renew them.
 func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o outcome) time.Time {
 	r.failures.clear(g.name)
-	r.metrics.Issued(d.reason, r.clock.Now().Sub(g.wantedSince(d)))
+	r.metrics.Issued(d.reason, r.clock.Now().Sub(r.wantedSince(g, d)))
 	log.Info("credentials issued", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.issued.AccessKeyID,
 		"expires", o.issued.Expires.Format(time.RFC3339), "pods", len(g.wants))
 	note := fmt.Sprintf("Secret %q has credentials of role %s until %s, and is renewed before", g.name.Name, g.target.Session.Role, o.issued.Expires.Format(time.RFC3339))
@@ -107,40 +111,46 @@ func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o out
 	case g.resource != nil:
 		r.events.issued(g.resource, g.name, ReasonUpdateCredentials, note)
 	}
+	for _, w := range g.wants {
+		if !g.refuses(w.pod) {
+			r.pods.served(w.pod, g.name.Name)
+		}
+	}
 	g.held = &held{credentials: *o.issued}
 	g.spread = refresh.Spread(g.name.String(), g.held.life())
 	return g.due()
 }
 
-// wantedSince is when the credentials came to be wanted that were issued now.
-func (g gathered) wantedSince(d decision) time.Time {
-	switch {
-	case !d.since.IsZero():
+// wantedSince is when the credentials came to be wanted that were issued now: when they were due, or else when the first pod came that never had any.
+func (r *reconciler) wantedSince(g gathered, d decision) time.Time {
+	if !d.since.IsZero() {
 		return d.since
-	case g.resource == nil:
-		return g.wants[0].pod.since
-	default:
-		return g.now
 	}
+	for _, w := range g.wants {
+		if !r.pods.wasServed(w.pod, g.name.Name) {
+			return w.pod.since
+		}
+	}
+	return g.now
 }
 
 // recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
 func (r *reconciler) recordFailure(log logr.Logger, g gathered, f *failure) time.Time {
-	*f = r.failures.add(g.name, g.now, *f)
-	if f.passing() {
+	*f = r.failures.add(g.name, r.clock.Now(), *f)
+	if f.transient() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until
 	}
 	r.metrics.Refused(f.reason)
 	log.Info("credentials refused", "reason", f.reason, "action", f.action, "note", f.note, "pods", len(g.wants), "nextAttempt", f.until.Format(time.RFC3339))
 	for _, h := range r.hearers(g) {
-		h.tell(f.reason)
+		h.tell(f.reason, f.action)
 		r.events.refused(h.object, g.name, f.reason, f.action, f.note)
 	}
-	if g.held != nil && g.held.dead(g.now) {
-		return g.now
+	if g.held == nil || f.action == actionDelete {
+		return f.until
 	}
-	return g.refusal(f.reason, f.note, f.until).at
+	return earlier(f.until, g.held.credentials.UsableUntil()) // what is dead by then is removed
 }
 
 // recordNews tells those that have not heard of it why they get nothing. It is logged and counted once for all of them. Of forbidden roles pods are
@@ -152,8 +162,8 @@ func (r *reconciler) recordNews(log logr.Logger, g gathered, d decision) {
 	}
 	var news int
 	for _, h := range r.hearers(g) {
-		if h.tell(d.reason) {
-			r.events.refused(h.object, g.name, d.reason, "Decide", d.note)
+		if h.tell(d.reason, d.action) {
+			r.events.refused(h.object, g.name, d.reason, cmp.Or(d.action, "Decide"), d.note)
 			news++
 		}
 	}

@@ -20,7 +20,7 @@ const statusRetry = time.Second
 
 // recordStatus writes what was decided and what came of it to the AWSIAMRole, if that is news, and returns when to look again.
 func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g gathered, d decision, o outcome, at time.Time) time.Time {
-	if g.resource == nil || (o.failure != nil && o.failure.passing()) {
+	if g.resource == nil || (o.failure != nil && o.failure.transient()) {
 		return at
 	}
 	next := g.resource.DeepCopy()

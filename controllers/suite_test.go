@@ -241,12 +241,21 @@ func (w *world) options() controllers.Options {
 }
 
 // without is the controller with all its rights but those to a resource.
-func (w *world) without(resource string) *rest.Config {
+func (w *world) without(resource string) *rest.Config { return w.withoutVerb("*", resource) }
+
+// withoutVerb is the controller with all its rights but one to a resource, or all to it.
+func (w *world) withoutVerb(verb, resource string) *rest.Config {
 	w.t.Helper()
-	name := "without-" + resource
+	name := "without-" + strings.ReplaceAll(verb, "*", "any") + "-" + resource
 	var role rbacv1.ClusterRole
 	w.must(w.Get(w.t.Context(), client.ObjectKey{Name: controllers.Name}, &role))
-	rules := slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) })
+	rules := role.Rules
+	for i := range rules {
+		if slices.Contains(rules[i].Resources, resource) {
+			rules[i].Verbs = slices.DeleteFunc(rules[i].Verbs, func(v string) bool { return verb == "*" || v == verb })
+		}
+	}
+	rules = slices.DeleteFunc(rules, func(r rbacv1.PolicyRule) bool { return len(r.Verbs) == 0 })
 	meta := metav1.ObjectMeta{Name: name}
 	w.must(w.Create(w.t.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}))
 	w.must(w.Create(w.t.Context(), &rbacv1.ClusterRoleBinding{

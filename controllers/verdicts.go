@@ -16,6 +16,8 @@ type verdicts struct {
 	bySecret map[types.NamespacedName]map[policy.Subject]judged
 	// changed is when something changed last in a namespace, or under "" in the whole cluster.
 	changed map[string]time.Time
+	// begun is when the first question was asked: what changed just before it raises no event.
+	begun time.Time
 }
 
 type judged struct {
@@ -35,6 +37,9 @@ func newVerdicts() *verdicts {
 func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, now time.Time) (policy.Verdict, bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
+	if v.begun.IsZero() {
+		v.begun = now
+	}
 	known, ok := v.bySecret[s][subject]
 	changed := v.lastChange(s.Namespace)
 	holds := ok && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
@@ -64,11 +69,15 @@ func (v *verdicts) change(namespace string, now time.Time) {
 	v.changed[namespace] = now
 }
 
-// settled is when to ask again because of a change that has just happened, or zero.
-func (v *verdicts) settled(namespace string, now time.Time) time.Time {
+// settled is when to ask again because of a change that has just happened, or zero. A refusal is also asked about again soon after the beginning.
+func (v *verdicts) settled(namespace string, allowed bool, now time.Time) time.Time {
 	v.lock.Lock()
 	defer v.lock.Unlock()
-	if at := v.lastChange(namespace).Add(settling); now.Before(at) {
+	last := v.lastChange(namespace)
+	if !allowed && v.begun.After(last) {
+		last = v.begun
+	}
+	if at := last.Add(settling); now.Before(at) {
 		return at
 	}
 	return time.Time{}

@@ -14,7 +14,7 @@ import (
 
 // newLogger makes the one logger of the program, for the libraries too. It drops nothing: an audit needs every line, where controller-runtime's
 // own would sample them.
-func newLogger(o options) logr.Logger {
+func newLogger(o *options) logr.Logger {
 	flags := withDefaults(o.log, o.debug)
 	encoder := flags.NewEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = flags.TimeEncoder })
 	core := zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), flags.Level)
@@ -23,6 +23,9 @@ func newLogger(o options) logr.Logger {
 	klog.SetLogger(log)
 	return log
 }
+
+// mostVerbose is the level beyond which client-go logs what it sends and receives: Secrets, among other things.
+const mostVerbose zapcore.Level = -5
 
 // withDefaults fills in what the flags of the log leave open.
 func withDefaults(o ctrlzap.Options, debug bool) ctrlzap.Options {
@@ -44,6 +47,9 @@ func withDefaults(o ctrlzap.Options, debug bool) ctrlzap.Options {
 	}
 	if o.NewEncoder == nil {
 		o.NewEncoder = encoder
+	}
+	if o.Level.Enabled(mostVerbose - 1) {
+		o.Level = mostVerbose
 	}
 	return o
 }

@@ -51,21 +51,24 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is not a flag; --help lists the flags", flags.Arg(0))
 	}
+	if flags.Changed("namespace") && len(o.namespaces) == 0 {
+		return errors.New("--namespace is empty: leave it out to serve all namespaces")
+	}
 	if err := o.validate(); err != nil {
 		return err
 	}
-	log := newLogger(o)
+	log := newLogger(&o)
 	log.Info("starting", "version", version)
 	if flags.Changed("interval") {
 		log.Info("--interval is ignored: the controller watches, it does not poll")
 	}
-	return serve(ctx, log, o)
+	return serve(ctx, log, &o)
 }
 
 // resync is how often refreshes that wait in the queue are looked through for urgent ones.
 const resync = time.Minute
 
-func serve(ctx context.Context, log logr.Logger, o options) error {
+func serve(ctx context.Context, log logr.Logger, o *options) error {
 	cluster, err := clusterConfig(o)
 	if err != nil {
 		return err
@@ -133,7 +136,7 @@ func runUntil(ctx context.Context, start func(context.Context) error) error {
 }
 
 // clusterConfig finds the API server: by --kubeconfig, KUBECONFIG, the cluster that the controller runs in, or ~/.kube/config.
-func clusterConfig(o options) (*rest.Config, error) {
+func clusterConfig(o *options) (*rest.Config, error) {
 	kubeconfig := flag.Lookup(config.KubeconfigFlagName)
 	named := os.Getenv("KUBECONFIG") != "" || (kubeconfig != nil && kubeconfig.Value.String() != "")
 	if o.apiServer != "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" && !named {

@@ -194,7 +194,7 @@ func TestClusterConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := clusterConfig(o)
+			got, err := clusterConfig(&o)
 			if err != nil || got.Host != c.host || got.Username != c.authority {
 				t.Errorf("got %v, %v, want %s at %s", got, err, c.authority, c.host)
 			}
@@ -223,7 +223,7 @@ func TestLogger(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := logOf(t, func() {
-				logger := newLogger(o)
+				logger := newLogger(&o)
 				logger.V(1).Info("a detail")
 				for range 500 {
 					logger.Info("a line", "key", "value")
@@ -260,7 +260,7 @@ func TestLogTimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if log := logOf(t, func() { newLogger(o).Info("x") }); !strings.Contains(log, c.want) {
+			if log := logOf(t, func() { newLogger(&o).Info("x") }); !strings.Contains(log, c.want) {
 				t.Errorf("got %s, want %s", log, c.want)
 			}
 		})

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -177,19 +178,28 @@ func (o *options) validateNames() error {
 			return fmt.Errorf("--namespace=%s is not the name of a namespace", namespace)
 		}
 	}
-	if o.clusterName == "" {
-		return errors.New("--cluster-name is empty: give the cluster any name")
+	if !clusterNameForm.MatchString(o.clusterName) {
+		return fmt.Errorf("--cluster-name=%q is not a name of 1 to 128 letters, digits and _.:/=+@-", o.clusterName)
 	}
 	if !mountPathForm.MatchString(o.mountPath) || path.Clean(o.mountPath) != o.mountPath {
 		return fmt.Errorf("--mount-path=%q is not an absolute path of letters, digits and ._/-, such as /meta/aws-iam", o.mountPath)
 	}
-	return o.validateAPIServer()
+	return o.validateAddresses()
 }
+
+// clusterNameForm is what a session tag's value can hold. Source: the API reference of STS, Tag.
+var clusterNameForm = regexp.MustCompile(`^[\w.:/=+@-]{1,128}$`)
 
 // mountPathForm keeps out what the shell that runs a credential_process would not take as it is.
 var mountPathForm = regexp.MustCompile(`^/[A-Za-z0-9._/-]+$`)
 
-func (o *options) validateAPIServer() error {
+func (o *options) validateAddresses() error {
+	for name, address := range map[string]string{"metrics-bind-address": o.metricsAddress, "health-probe-bind-address": o.healthAddress} {
+		_, port, err := net.SplitHostPort(address)
+		if number, numberErr := strconv.ParseUint(port, 10, 16); address != "0" && (err != nil || numberErr != nil || number == 0) {
+			return fmt.Errorf("--%s=%s is not an address such as :8080 or 127.0.0.1:8080, nor 0 for none", name, address)
+		}
+	}
 	if o.apiServer == "" {
 		return nil
 	}

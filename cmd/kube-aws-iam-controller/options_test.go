@@ -114,7 +114,7 @@ func TestBadOptions(t *testing.T) {
 		{"a namespace with white space", []string{"--namespace=a, b"}, []string{"--namespace", " b"}},
 		{"a glob as namespace", []string{"--namespace=team-*"}, []string{"--namespace", "team-*"}},
 		{"one bad namespace of several", []string{"--namespace=a", "--namespace=b_c"}, []string{"--namespace", "b_c"}},
-		{"no cluster name", []string{"--cluster-name="}, []string{"--cluster-name", "any name"}},
+		{"no cluster name", []string{"--cluster-name="}, []string{"--cluster-name", "1 to 128"}},
 		{"a relative mount path", []string{"--mount-path=meta/aws-iam"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"a slash at the end of the mount path", []string{"--mount-path=/meta/aws-iam/"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"a mount path that climbs", []string{"--mount-path=/meta/../aws-iam"}, []string{"--mount-path", "/meta/aws-iam"}},

@@ -57,7 +57,7 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 		return err
 	}
 
-	title("Creating the pods of " + samples)
+	title("Creating the pods and AWSIAMRoles of " + samples + ", and the RBAC that lets them have their roles")
 	told, err := w.tell(ctx)
 	if err != nil {
 		return err
@@ -77,8 +77,8 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 		return w.keep(ctx)
 	}
 
-	title("Deleting the pods")
-	if err := w.deletePods(ctx); err != nil {
+	title("Deleting the pods and AWSIAMRoles")
+	if err := w.deleteSamples(ctx); err != nil {
 		return err
 	}
 	if err := told.await(ctx, "every Secret gone", (*story).empty); err != nil {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -33,7 +34,7 @@ func (w *world) tell(ctx context.Context) (*story, error) {
 		began: time.Now(), mount: w.mount, changed: make(chan struct{}, 1),
 		pods: map[string]time.Time{}, wanted: map[string]time.Time{}, secrets: map[string]*corev1.Secret{},
 	}
-	for _, list := range []client.ObjectList{&corev1.PodList{}, &corev1.SecretList{}} {
+	for _, list := range []client.ObjectList{&corev1.PodList{}, &v1.AWSIAMRoleList{}, &corev1.SecretList{}} {
 		events, err := w.cluster.Watch(ctx, list, client.InNamespace(namespace))
 		if err != nil {
 			return nil, err
@@ -53,6 +54,8 @@ func (s *story) follow(events watch.Interface) {
 		switch o := e.Object.(type) {
 		case *corev1.Pod:
 			s.update(func() { s.pod(e.Type, o) })
+		case *v1.AWSIAMRole:
+			s.update(func() { s.resource(e.Type, o) })
 		case *corev1.Secret:
 			s.update(func() { s.secret(e.Type, o) })
 		}
@@ -91,12 +94,19 @@ func (s *story) pod(change watch.EventType, p *corev1.Pod) {
 	}
 }
 
+func (s *story) resource(change watch.EventType, r *v1.AWSIAMRole) {
+	if change == watch.Added {
+		s.print("AWSIAMRole %-11s wants role %s", r.Name, r.Spec.RoleReference)
+		s.wanted[r.Name] = time.Now()
+	}
+}
+
 func (s *story) secret(change watch.EventType, now *corev1.Secret) {
 	before := s.secrets[now.Name]
 	switch {
 	case change == watch.Deleted:
 		delete(s.secrets, now.Name)
-		s.print("Secret %s removed: no pod wants it", now.Name)
+		s.print("Secret %s removed: nobody wants it", now.Name)
 		return
 	case before == nil:
 		s.print("Secret %s written after %d ms: %s", now.Name, time.Since(s.wanted[now.Name]).Milliseconds(), describe(now))

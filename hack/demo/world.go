@@ -16,10 +16,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials/ststest"
 )
 
@@ -57,6 +60,7 @@ func start(ctx context.Context, dir, binary string) (*world, error) {
 	w.sts.SetLatency(30 * time.Millisecond)
 	w.sts.SetSessionLifetime(sessionLifetime)
 
+	w.api.CRDDirectoryPaths, w.api.ErrorIfCRDPathMissing = []string{"config/crd/bases"}, true
 	admin, err := w.api.Start()
 	if err != nil {
 		return w, fmt.Errorf("the API server does not start: %w", err)
@@ -73,7 +77,11 @@ func start(ctx context.Context, dir, binary string) (*world, error) {
 	if err := os.WriteFile(w.kubeconfig, config, 0o600); err != nil {
 		return w, err
 	}
-	if w.cluster, err = client.NewWithWatch(admin, client.Options{}); err != nil {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
+		return w, err
+	}
+	if w.cluster, err = client.NewWithWatch(admin, client.Options{Scheme: scheme}); err != nil {
 		return w, err
 	}
 	err = w.startController(ctx, binary)
@@ -184,6 +192,10 @@ func (w *world) readManifest(path string) ([]*unstructured.Unstructured, error) 
 	}
 }
 
-func (w *world) deletePods(ctx context.Context) error {
-	return w.cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0))
+// deleteSamples deletes everything that wants a role.
+func (w *world) deleteSamples(ctx context.Context) error {
+	return errors.Join(
+		w.cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)),
+		w.cluster.DeleteAllOf(ctx, &v1.AWSIAMRole{}, client.InNamespace(namespace)),
+	)
 }

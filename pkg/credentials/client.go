@@ -114,9 +114,9 @@ func instanceRegion(ctx context.Context, instance *imds.Client) string {
 	return answer.Region
 }
 
-// metadata is a client of the instance's metadata service that asks once: elsewhere than on EC2 nobody answers.
+// metadata is a client of the instance's metadata service. Elsewhere than on EC2 nobody answers, which it finds out within seconds.
 func metadata(cfg *aws.Config) *imds.Client {
-	return imds.NewFromConfig(*cfg, func(o *imds.Options) { o.Retryer = aws.NopRetryer{} })
+	return imds.NewFromConfig(*cfg, func(o *imds.Options) { o.Retryer = retry.NewStandard() })
 }
 
 func cached(p aws.CredentialsProvider) *aws.CredentialsCache {

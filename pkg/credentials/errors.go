@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Kind is why credentials could not be had, by what is to be done about it.
@@ -92,39 +95,76 @@ func explain(err error, s Session, c Caller) *Error {
 	switch kind {
 	case Denied:
 		message = fmt.Sprintf("%s may not assume role %s (STS: %s). Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, "+
-			"and do the caller's own policies allow sts:AssumeRole on it? Tried again, at least every minute", c.ARN, s.Role, code, c.principal())
+			"and do the caller's own policies allow sts:AssumeRole on it? Tried again about every minute", c.ARN, s.Role, code, c.principal())
 	case Rejected:
-		message = fmt.Sprintf("STS refuses to issue credentials of role %s: %s", s.Role, detail(err))
+		message = fmt.Sprintf("STS refuses to issue credentials of role %s%s", s.Role, detail(err))
 	case Expired:
 		message = fmt.Sprintf("the controller's own AWS credentials are refused by STS (%s): renew them; credentials of role %s are issued as soon as they are good", code, s.Role)
 	case Throttled:
 		message = fmt.Sprintf("STS throttles the account (%s): credentials of role %s are late; if this stays, lower --sts-qps or look for other callers", code, s.Role)
 	default:
-		message = fmt.Sprintf("STS cannot be asked for credentials of role %s, tried again: %s", s.Role, detail(err))
+		message = fmt.Sprintf("STS cannot be asked for credentials of role %s, tried again%s", s.Role, detail(err))
 	}
 	return &Error{Kind: kind, Code: code, message: message}
 }
 
-// detail is the part of an SDK's error that tells something: code and message of an answer, or why there was none. The rest, such as request
-// IDs and local ports, changes with every call.
+// detail is the part of an SDK's error that tells something, after a colon: code and message of an answer, or why there was none. The rest, such as
+// request IDs and local ports, changes with every call. Of errors that are not known it tells nothing: they may quote what they could not read, such as the
+// output of a credential_process.
 func detail(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode() + ": " + api.ErrorMessage()
+	if said := known(err); said != "" {
+		return ": " + said
 	}
+	return ""
+}
+
+func known(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return saidBySTS(api)
+	}
+	if said := onTheWay(err); said != "" {
+		return said
+	}
+	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		return "the answer is not one of STS"
+	}
+	if _, ok := errors.AsType[*processcreds.ProviderError](err); ok {
+		return "the credential_process failed, or did not print the JSON that it should"
+	}
+	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return fmt.Sprintf("there is no profile %q in the AWS files", profile.Profile)
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		return file.Error()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "it took too long"
+	}
+	return ""
+}
+
+// onTheWay is what went wrong between here and there.
+func onTheWay(err error) string {
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("the name %s cannot be resolved", lookup.Name)
 	}
 	if connection, ok := errors.AsType[*net.OpError](err); ok && connection.Addr != nil {
 		if _, nested := errors.AsType[*net.OpError](connection.Err); nested {
-			return detail(connection.Err)
+			return onTheWay(connection.Err)
 		}
 		return fmt.Sprintf("%s %s: %s", connection.Op, connection.Addr, connection.Err)
 	}
 	if sent, ok := errors.AsType[*url.Error](err); ok {
 		return sent.Error()
 	}
-	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		return answer.Err.Error()
+	return ""
+}
+
+// saidBySTS is the error of an answer. Of a wrong signature and the like only the code is told: the message may quote what was signed.
+func saidBySTS(api smithy.APIError) string {
+	if kinds[api.ErrorCode()] == Expired {
+		return api.ErrorCode()
 	}
-	return err.Error()
+	message, _, _ := strings.Cut(api.ErrorMessage(), "\n")
+	return api.ErrorCode() + ": " + message
 }

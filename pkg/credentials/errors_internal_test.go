@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -101,11 +104,17 @@ func TestDetailIsTheSameForEveryCall(t *testing.T) {
 			"the name sts.eu-central-1.amazonaws.com cannot be resolved",
 		},
 		{"a connection that was closed", sent(errors.New("EOF")), `Post "https://sts.eu-central-1.amazonaws.com/": EOF`},
-		{"an answer that is not STS's", answered(errors.New("deserialization failed")), "deserialization failed"},
-		{"anything else", errors.New("x"), "x"},
+		{"an answer that is not STS's", answered(&smithy.DeserializationError{Err: errors.New("changes-with-every-call")}), "the answer is not one of STS"},
+		{"a wrong signature, whose message may quote what was signed", answered(&smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: "x-amz-security-token:changes-with-every-call"}), "SignatureDoesNotMatch"},
+		{"an answer that goes on", answered(&smithy.GenericAPIError{Code: "Rejected", Message: "no\nchanges-with-every-call"}), "Rejected: no"},
+		{"a process, whose output is not told", &processcreds.ProviderError{Err: errors.New("changes-with-every-call")}, "the credential_process failed, or did not print the JSON that it should"},
+		{"a file that is not there", &fs.PathError{Op: "open", Path: "/token", Err: errors.New("no such file")}, "open /token: no such file"},
+		{"a profile that is not there", config.SharedConfigProfileNotExistError{Profile: "x", Err: errors.New("changes-with-every-call")}, `there is no profile "x" in the AWS files`},
+		{"time that ran out", answered(&smithy.CanceledError{Err: context.DeadlineExceeded}), "it took too long"},
+		{"anything else, which may quote what it could not read", errors.New("changes-with-every-call"), ""},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			got := detail(c.err)
+			got := strings.TrimPrefix(detail(c.err), ": ")
 			if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}

@@ -56,7 +56,7 @@ func refuseNamespace(r Request, name string, problems []string) string {
 	if len(problems) > 0 {
 		reason += ": " + strings.Join(problems, ", and ")
 	}
-	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite '%s=[\"%s\"]', with all roles that it may have",
+	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite '%s=[%q]', with all roles that it may have",
 		r.Subject.Namespace, AllowedRolesAnnotation, name)
 }
 
@@ -73,7 +73,8 @@ func matchesExpression(expression string, names []string) (bool, error) {
 	return slices.ContainsFunc(names, compiled.MatchString), nil
 }
 
-// matchesGlobs tells whether one of the names is in a JSON array of names, in which * stands for any characters.
+// matchesGlobs tells whether one of the names is in a JSON array of names, in which * stands for any characters. Only what begins with "arn:" is
+// about ARNs: a star alone stands for the roles under the base role ARN, and not for those of every account.
 func matchesGlobs(list string, names []string) (bool, error) {
 	var patterns []string
 	if err := json.Unmarshal([]byte(list), &patterns); err != nil {
@@ -81,9 +82,12 @@ func matchesGlobs(list string, names []string) (bool, error) {
 	}
 	for _, pattern := range patterns {
 		expression := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*")
-		if allowed, err := matchesExpression(expression, names); allowed || err != nil {
+		alike := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return isARN(name) != isARN(pattern) })
+		if allowed, err := matchesExpression(expression, alike); allowed || err != nil {
 			return allowed, err
 		}
 	}
 	return false, nil
 }
+
+func isARN(s string) bool { return strings.HasPrefix(s, "arn:") }

@@ -4,7 +4,6 @@ package policy
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"kube-aws-iam-controller/pkg/role"
 )
@@ -33,9 +32,9 @@ func (s Subject) Groups() []string {
 // String names the Subject to users.
 func (s Subject) String() string {
 	if s.ServiceAccount == "" {
-		return fmt.Sprintf("group system:serviceaccounts:%s", s.Namespace)
+		return "group system:serviceaccounts:" + s.Namespace
 	}
-	return fmt.Sprintf("ServiceAccount %s/%s", s.Namespace, s.ServiceAccount)
+	return "ServiceAccount " + s.Namespace + "/" + s.ServiceAccount
 }
 
 // Request is the question whether a Subject may have a role.

@@ -126,11 +126,12 @@ func TestRBAC(t *testing.T) {
 }
 
 func TestNamespace(t *testing.T) {
-	many := make([]string, 5000)
-	for i := range many {
-		many[i] = fmt.Sprintf("arn:aws:iam::123456789012:role/team-%d/*", i)
+	many := []string{"orders"}
+	for i := range 5000 {
+		many = append(many, fmt.Sprintf("arn:aws:iam::123456789012:role/team-%d/*", i))
 	}
-	thousands, _ := json.Marshal(append(many, "orders")) //nolint:errchkjson // strings only
+	slices.Reverse(many)
+	thousands, _ := json.Marshal(many) //nolint:errchkjson // strings only
 	for _, test := range []struct {
 		name           string
 		roles, pattern string
@@ -143,6 +144,7 @@ func TestNamespace(t *testing.T) {
 		{"an ARN of another account", `["arn:aws:iam::210987654321:role/orders"]`, "", false, ""},
 		{"a glob", `["ord*"]`, "", true, ""},
 		{"a glob over the whole ARN", `["arn:aws:iam::*:role/o*s"]`, "", true, ""},
+		{"a star is not for other accounts", `["*"]`, "", true, ""},
 		{"a part is not enough", `["order", "rders"]`, "", false, ""},
 		{"a dot is a dot", `["order."]`, "", false, ""},
 		{"many", string(thousands), "", true, ""},
@@ -172,6 +174,13 @@ func TestNamespace(t *testing.T) {
 		if err != nil || v.Allowed != test.allowed || !strings.Contains(v.Reason, test.says) {
 			t.Errorf("%s: %+v, %v", test.name, v, err)
 		}
+	}
+
+	stars := policy.Namespace(func(context.Context, string) (map[string]string, error) {
+		return map[string]string{policy.AllowedRolesAnnotation: `["*", "*-admin"]`}, nil
+	})
+	if v, err := stars(t.Context(), request(t, "app", "arn:aws:iam::210987654321:role/x-admin")); v.Allowed || err != nil {
+		t.Errorf("a star stands for a role of another account: %+v, %v", v, err)
 	}
 
 	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, errors.New("not found") })

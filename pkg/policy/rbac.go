@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -45,9 +46,13 @@ func RBAC(review Review) Authorizer {
 	}
 }
 
-// grant is a Role and a RoleBinding that allow the Subject the role, as short as can be: an event has room for 1,024 characters.
+// grant is a Role and a RoleBinding that allow the Subject the role, as short as can be: an event has room for 1,024 characters. Each Subject and role has
+// its own, so that applying one takes nothing from another.
 func grant(s Subject, name string, arn role.ARN) string {
-	object := "assume-" + arn.Name()
+	object := "assume-" + arn.Name() + "-" + cmp.Or(s.ServiceAccount, "all")
+	if name == arn.String() {
+		object = "assume-" + arn.Account() + "-" + arn.Name() + "-" + cmp.Or(s.ServiceAccount, "all")
+	}
 	subject := fmt.Sprintf("{kind: ServiceAccount, name: %s, namespace: %s}", s.ServiceAccount, s.Namespace)
 	if s.ServiceAccount == "" {
 		subject = fmt.Sprintf("{kind: Group, name: 'system:serviceaccounts:%s', apiGroup: rbac.authorization.k8s.io}", s.Namespace)

@@ -388,3 +388,17 @@ func TestASecondFailureIsTold(t *testing.T) {
 	w.sts.Revoke(w.keys.AccessKeyID)
 	w.event("Warning GetCredentialsFailed app:", "InvalidClientTokenId")
 }
+
+// An SDK quotes what it cannot parse; the controller does not. That no secret is told is checked at the end of every test.
+func TestAProcessThatPrintsNonsenseIsNotQuoted(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	w.must(os.WriteFile(filepath.Join(dir, "out"), []byte(`{"Version":1,"AccessKeyId":"`+w.keys.AccessKeyID+`","SecretAccessKey":"`+w.keys.SecretAccessKey+`","Expiration":"tomorrow"}`), 0o600))
+	w.must(os.WriteFile(filepath.Join(dir, "config"), []byte("[default]\ncredential_process = cat "+filepath.Join(dir, "out")+"\n"), 0o600))
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "config"))
+	w.start()
+	w.pod("app", role("orders"))
+	w.event("Warning GetCredentialsFailed app:", "credential_process")
+}

@@ -1,0 +1,65 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
+	v := newVerdicts()
+	subject := policy.Subject{Namespace: "n", ServiceAccount: "a"}
+	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
+	ask := func(seconds int) { v.put(key("s"), subject, policy.Verdict{Allowed: true}, at(seconds)) }
+	holds := func(seconds int) bool {
+		verdict, ok := v.get(key("s"), subject, at(seconds))
+		return ok && verdict.Allowed
+	}
+	for _, step := range []struct {
+		what  string
+		do    func()
+		at    int
+		holds bool
+	}{
+		{"nothing was asked", func() {}, 0, false},
+		{"asked", func() { ask(0) }, 3600, true},
+		{"something changed elsewhere", func() { v.change("m", at(100)) }, 101, true},
+		{"something changed here", func() { v.change("n", at(200)) }, 201, false},
+		{"asked while it settles", func() { ask(202) }, 209, true},
+		{"asked before it had settled", func() {}, 210, false},
+		{"asked after it had settled", func() { ask(211) }, 3600, true},
+		{"something changed in the cluster", func() { v.change("", at(300)) }, 301, false},
+		{"forgotten", func() { ask(311); v.forget(key("s")) }, 312, false},
+	} {
+		if step.do(); holds(step.at) != step.holds {
+			t.Errorf("%s: holds %t", step.what, !step.holds)
+		}
+	}
+	for _, test := range []struct {
+		what    string
+		allowed bool
+		at      int
+		again   int // 0: not
+	}{
+		{"a change settles", true, 305, 310},
+		{"a change has settled", true, 310, 0},
+		{"a refusal long after the beginning", false, 320, 0},
+	} {
+		want := time.Time{}
+		if test.again != 0 {
+			want = at(test.again)
+		}
+		if got := v.settled("n", test.allowed, at(test.at)); !got.Equal(want) {
+			t.Errorf("%s: again at %s", test.what, got)
+		}
+	}
+	fresh := newVerdicts()
+	fresh.get(key("s"), subject, noon)
+	if got := fresh.settled("n", false, at(1)); !got.Equal(at(10)) {
+		t.Errorf("a refusal at the beginning is asked about again at %s", got)
+	}
+	if got := fresh.settled("n", true, at(1)); !got.IsZero() {
+		t.Errorf("a permission at the beginning is asked about again at %s", got)
+	}
+}

@@ -6,11 +6,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -36,9 +40,7 @@ func TestManifests(t *testing.T) {
 		for _, object := range render(t, folder) {
 			t.Run(folder+"/"+object.GetKind()+"/"+object.GetName(), func(t *testing.T) {
 				c.warnings.t = t
-				if err := c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("kustomize")); err != nil {
-					t.Fatal(err)
-				}
+				c.applyOnceKnown(t, object)
 			})
 		}
 	}
@@ -49,7 +51,21 @@ func TestManifests(t *testing.T) {
 	t.Run("pod security", c.testPodSecurity)
 	t.Run("deployment", c.testDeployment)
 	t.Run("rights", c.testRights)
+	t.Run("admission", c.testAdmission)
 	t.Run("controller", c.testController)
+}
+
+// applyOnceKnown applies an object as soon as the API server knows its kind, if that was only just applied, and who may have a pod's roles.
+func (c *cluster) applyOnceKnown(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	var last error
+	eventually(t, "it is accepted", func() bool {
+		last = c.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("kustomize"))
+		return !meta.IsNoMatchError(last) && !apierrors.IsNotFound(last) && !apierrors.IsForbidden(last)
+	})
+	if last != nil {
+		t.Fatal(last)
+	}
 }
 
 // cluster is a client of an API server, with all rights.
@@ -113,6 +129,7 @@ func (c *cluster) restrict(t *testing.T, namespace string) {
 // render is kustomize build: the objects of a folder of config.
 func render(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
+	noticeChanges(t)
 	var objects []*unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(goRun(t, "-C", "../hack/tools", "tool", "kustomize", "build", "../../config/"+folder)), 4096)
 	for {
@@ -124,6 +141,21 @@ func render(t *testing.T, folder string) []*unstructured.Unstructured {
 			t.Fatal(err)
 		}
 		objects = append(objects, object)
+	}
+}
+
+// noticeChanges looks at all manifests, so that the go command knows that a result from its cache is void when one of them changes: it does not see
+// what kustomize reads.
+func noticeChanges(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

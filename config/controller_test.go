@@ -18,10 +18,12 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials/ststest"
 )
 
@@ -38,7 +40,7 @@ func (c *cluster) testController(t *testing.T) {
 
 	controller := c.run(t, append(d.Spec.Template.Spec.Containers[0].Args,
 		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--unused-grace-period=0s"))
-	own := []string{"aws-iam-orders", "aws-iam-reports-reader", "aws-iam-reports-writer"}
+	own := []string{"aws-iam-orders", "aws-iam-reports-reader", "aws-iam-reports-writer", "billing"}
 	controller.eventually(t, "the samples have their Secrets", func() bool { return slices.Equal(c.ownSecrets(t), own) })
 	controller.eventually(t, "the pods have been told", func() bool {
 		told := c.eventReasons(t, samples)
@@ -57,10 +59,12 @@ func (c *cluster) testController(t *testing.T) {
 		return len(spoiled.Data) > 0
 	})
 
-	if err := c.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace(samples)); err != nil {
-		t.Fatal(err)
+	for _, wanting := range []client.Object{&corev1.Pod{}, &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind}}} {
+		if err := c.DeleteAllOf(t.Context(), wanting, client.InNamespace(samples)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	controller.eventually(t, "Secrets that no pod wants go", func() bool { return len(c.ownSecrets(t)) == 0 })
+	controller.eventually(t, "Secrets that nobody wants go", func() bool { return len(c.ownSecrets(t)) == 0 })
 	c.get(t, foreign, samples, foreign.Name)
 
 	controller.stop(t)

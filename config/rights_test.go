@@ -16,9 +16,16 @@ var (
 		"list pods", "watch pods",
 		"get secrets", "list secrets", "watch secrets", "create secrets", "update secrets", "delete secrets",
 		"create events.events.k8s.io", "patch events.events.k8s.io",
+		"get awsiamroles.zalando.org", "list awsiamroles.zalando.org", "watch awsiamroles.zalando.org", "update awsiamroles.zalando.org/status",
+		"create subjectaccessreviews.authorization.k8s.io",
+		"list roles.rbac.authorization.k8s.io", "watch roles.rbac.authorization.k8s.io",
+		"list rolebindings.rbac.authorization.k8s.io", "watch rolebindings.rbac.authorization.k8s.io",
+		"list clusterroles.rbac.authorization.k8s.io", "watch clusterroles.rbac.authorization.k8s.io",
+		"list clusterrolebindings.rbac.authorization.k8s.io", "watch clusterrolebindings.rbac.authorization.k8s.io",
+		"list namespaces", "watch namespaces",
 	}
 	neededAtHome = []string{
-		"create leases.coordination.k8s.io", "get leases.coordination.k8s.io:kube-aws-iam-controller", "update leases.coordination.k8s.io:kube-aws-iam-controller",
+		"get leases.coordination.k8s.io", "create leases.coordination.k8s.io", "update leases.coordination.k8s.io",
 		"create events", "patch events",
 	}
 )
@@ -31,9 +38,12 @@ var refused = []string{
 	"create pods/exec demo", "create pods/eviction demo", "update pods/ephemeralcontainers demo", "update pods/status demo",
 	"create deployments.apps demo", "update deployments.apps kube-system",
 	"get configmaps demo", "list configmaps demo", "update configmaps kube-system",
-	"get nodes", "list nodes", "get nodes/proxy", "list namespaces", "update namespaces",
+	"get nodes", "list nodes", "get nodes/proxy", "get namespaces", "update namespaces", "patch namespaces",
 	"get serviceaccounts demo", "create serviceaccounts/token demo", "create serviceaccounts/token kube-system",
 	"impersonate serviceaccounts demo", "impersonate users", "impersonate groups",
+	"create awsiamroles.zalando.org demo", "update awsiamroles.zalando.org demo", "patch awsiamroles.zalando.org demo", "delete awsiamroles.zalando.org demo",
+	"patch awsiamroles.zalando.org/status demo", "assume awsiamroles.zalando.org demo", "assume awsiamroles.zalando.org:orders demo",
+	"get roles.rbac.authorization.k8s.io demo", "get rolebindings.rbac.authorization.k8s.io demo",
 	"create rolebindings.rbac.authorization.k8s.io kube-system", "create clusterrolebindings.rbac.authorization.k8s.io",
 	"escalate clusterroles.rbac.authorization.k8s.io", "bind clusterroles.rbac.authorization.k8s.io",
 	"update roles.rbac.authorization.k8s.io kube-system",
@@ -41,7 +51,6 @@ var refused = []string{
 	"delete validatingadmissionpolicies.admissionregistration.k8s.io",
 	"approve signers.certificates.k8s.io",
 	"get leases.coordination.k8s.io demo", "update leases.coordination.k8s.io demo", "create leases.coordination.k8s.io kube-node-lease",
-	"get leases.coordination.k8s.io:kube-scheduler kube-system", "update leases.coordination.k8s.io:kube-scheduler kube-system",
 	"delete leases.coordination.k8s.io kube-system", "list leases.coordination.k8s.io kube-system",
 	"create events demo", "list events.events.k8s.io demo", "delete events.events.k8s.io demo",
 	"* *.*",
@@ -159,8 +168,12 @@ func product(verbs, resources, groups, names []string) func(yield func(string) b
 			for _, resource := range resources {
 				for _, group := range orNone(groups) {
 					for _, name := range orNone(names) {
-						access := strings.TrimRight(strings.TrimSuffix(verb+" "+resource+"."+group, ".")+":"+name, ":")
-						if !yield(access) {
+						kind, subresource, has := strings.Cut(resource, "/")
+						access := strings.TrimSuffix(verb+" "+kind+"."+group, ".")
+						if has {
+							access += "/" + subresource
+						}
+						if !yield(strings.TrimRight(access+":"+name, ":")) {
 							return
 						}
 					}

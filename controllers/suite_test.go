@@ -105,11 +105,6 @@ func allowController(api *envtest.Environment) error {
 		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
 			return err
 		}
-		for i := range role.Rules {
-			if slices.Contains(role.Rules[i].Resources, "leases") {
-				role.Rules[i].ResourceNames = nil // instances for some namespaces have Leases of their own
-			}
-		}
 		subjects := []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}}
 		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: role.Kind, Name: role.Name}
 		meta := metav1.ObjectMeta{Name: role.Name, Namespace: role.Namespace}

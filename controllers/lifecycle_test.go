@@ -1,7 +1,9 @@
 package controllers_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +59,36 @@ func TestManyPodsShareOneSecret(t *testing.T) {
 	w.wait("aws-iam-third")
 	if !w.good("aws-iam-orders") {
 		t.Error("the Secret is gone although one pod still wants it")
+	}
+}
+
+// Pods that come while their Secret is being written must not cost another session: each look at the Secrets sees what was written before.
+func TestABurstOfPodsIsOneCallForEachSecret(t *testing.T) {
+	w := newWorld(t)
+	w.start(func(o *controllers.Options) { o.MaxConcurrentReconciles = 64 })
+	const pods, secrets = 200, 40
+	var creating sync.WaitGroup
+	for worker := range 10 {
+		creating.Go(func() {
+			for i := worker; i < pods; i += 10 {
+				name := fmt.Sprintf("role-%d", i*secrets/pods)
+				if err := w.Create(t.Context(), w.newPod(fmt.Sprintf("pod-%d", i), role(name))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	creating.Wait()
+	for i := range secrets {
+		w.wait(fmt.Sprintf("aws-iam-role-%d", i))
+	}
+	if n := w.assumed("*"); n != secrets {
+		t.Errorf("%d calls of AssumeRole for %d Secrets", n, secrets)
+	}
+	for _, line := range w.events() {
+		if strings.Contains(line, "Warning") {
+			t.Error(line)
+		}
 	}
 }
 

@@ -282,6 +282,12 @@ type podOption func(*corev1.Pod)
 // pod creates a pod that mounts the Secrets of roles, one volume each.
 func (w *world) pod(name string, options ...podOption) *corev1.Pod {
 	w.t.Helper()
+	p := w.newPod(name, options...)
+	w.must(w.Create(w.t.Context(), p))
+	return p
+}
+
+func (w *world) newPod(name string, options ...podOption) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example/app:1"}}},
@@ -289,7 +295,6 @@ func (w *world) pod(name string, options ...podOption) *corev1.Pod {
 	for _, o := range options {
 		o(p)
 	}
-	w.must(w.Create(w.t.Context(), p))
 	return p
 }
 

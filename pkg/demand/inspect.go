@@ -7,10 +7,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The two files that belong together: the first names the second by its absolute path.
+// The two files of a Secret that belong together: the first names the second by its absolute path.
 const (
-	processFile = "credentials.process"
-	jsonFile    = "credentials.json"
+	ProcessFile = "credentials.process"
+	JSONFile    = "credentials.json"
 )
 
 // inspectVolume looks for ways of mounting a Secret in which its credentials arrive late, never change, or are not found.
@@ -43,7 +43,7 @@ func inspectMounts(c *corev1.Container, p projection, mountPath string) []Findin
 			}
 			findings = append(findings, Finding{MountPathMismatch, fmt.Sprintf(
 				"container %q has the files of Secret %q in %s, but its %s looks for them in %s: mount it there, or give the container a credential_process of its own",
-				c.Name, p.secret, at, processFile, mountPath)})
+				c.Name, p.secret, at, ProcessFile, mountPath)})
 		}
 	}
 	return findings
@@ -59,16 +59,16 @@ func findsItself(p projection, mountedAt, mountPath string) (at string, ok bool)
 	var jsonAt string
 	for _, item := range p.items {
 		switch item.Key {
-		case processFile:
+		case ProcessFile:
 			hasProcess = true
-		case jsonFile:
+		case JSONFile:
 			jsonAt = path.Join(mountedAt, item.Path)
 		}
 	}
 	if !hasProcess || jsonAt == "" {
 		return mountedAt, true
 	}
-	return path.Dir(jsonAt), jsonAt == path.Join(mountPath, jsonFile)
+	return path.Dir(jsonAt), jsonAt == path.Join(mountPath, JSONFile)
 }
 
 // inEnvironment is the finding of a container that takes credentials into its environment.

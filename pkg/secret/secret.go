@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/demand"
 )
 
 // The label by which a Secret is the controller's own. Without it, a Secret is never touched.
@@ -43,8 +44,8 @@ const (
 	ExpireKey    = "expire"
 	RoleARNKey   = "role-arn"
 	StaticKey    = "credentials"
-	ProcessKey   = "credentials.process"
-	JSONKey      = "credentials.json"
+	ProcessKey   = demand.ProcessFile
+	JSONKey      = demand.JSONFile
 	ConfigKey    = "config"
 	ContainerKey = "container.json"
 )

@@ -23,7 +23,7 @@ type outcome struct {
 }
 
 // act does what was decided. It is the only step that writes.
-func (r *reconciler) act(ctx context.Context, g gathered, d decision) outcome {
+func (r *reconciler) act(ctx context.Context, g *gathered, d decision) outcome {
 	switch d.verb {
 	case issue:
 		return r.issue(ctx, g)
@@ -35,7 +35,7 @@ func (r *reconciler) act(ctx context.Context, g gathered, d decision) outcome {
 }
 
 // issue gets credentials and writes them: into a new Secret, or over the very one that was judged.
-func (r *reconciler) issue(ctx context.Context, g gathered) outcome {
+func (r *reconciler) issue(ctx context.Context, g *gathered) outcome {
 	c, err := r.assume(ctx, g.target.Session)
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
@@ -77,14 +77,14 @@ func codeOf(err error) string {
 }
 
 // explainWrite says why the API server did not take a Secret.
-func (r *reconciler) explainWrite(ctx context.Context, g gathered, err error) *failure {
+func (r *reconciler) explainWrite(ctx context.Context, g *gathered, err error) *failure {
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		foreign, err := r.foreign(ctx, g.name)
-		if err != nil || !foreign {
+		if err != nil || foreign == "" {
 			return transient("the Secret appeared meanwhile")
 		}
-		return &failure{reason: ReasonSecretNotManaged, action: "Create", note: notManaged(g.name)}
+		return &failure{reason: ReasonSecretNotManaged, action: "Create", note: foreign}
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err) && g.held != nil:
 		return transient("the Secret was changed meanwhile")
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
@@ -104,7 +104,7 @@ func refusedBy(what string, s types.NamespacedName, err error) string {
 }
 
 // immutable says what to do about a Secret that somebody made immutable.
-func immutable(g gathered) string {
+func immutable(g *gathered) string {
 	if i := g.held.secret.Immutable; i == nil || !*i {
 		return ""
 	}
@@ -115,7 +115,7 @@ func immutable(g gathered) string {
 const actionDelete = "Delete"
 
 // remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and judged anew.
-func (r *reconciler) remove(ctx context.Context, g gathered) outcome {
+func (r *reconciler) remove(ctx context.Context, g *gathered) outcome {
 	err := r.client.Delete(ctx, g.held.secret, client.Preconditions{
 		UID:             &g.held.secret.UID,
 		ResourceVersion: &g.held.secret.ResourceVersion,

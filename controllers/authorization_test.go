@@ -239,3 +239,32 @@ func TestConfinement(t *testing.T) {
 	w.pod("of-others", role("of-others"))
 	w.event("Warning GetCredentialsFailed of-others:", "AccessDenied")
 }
+
+// While the controller cannot find out who it is, a right that is withdrawn counts all the same.
+func TestAWithdrawnRightCountsWhileSTSIsDown(t *testing.T) {
+	w := newWorld(t)
+	binding := w.grant("orders", w.serviceAccount("shop"))
+	w.start(modes(policy.ModeRBAC))
+	w.pod("app", role("orders"), as("shop"))
+	w.wait("aws-iam-orders")
+	w.sts.Revoke(w.keys.AccessKeyID)
+	w.pod("other", role("orders"), as("shop"), mounting("aws-iam-other", "/other"))
+	w.grant("other", w.serviceAccount("shop"))
+	w.event("Warning GetCredentialsFailed other:", "InvalidClientTokenId")
+	w.must(w.Delete(t.Context(), binding))
+	w.waitGone("aws-iam-orders")
+}
+
+// Who asks for what he may not have takes nothing from others.
+func TestAForbiddenAWSIAMRoleTakesNothingAway(t *testing.T) {
+	w := newWorld(t)
+	w.grant("orders", w.serviceAccount("shop"))
+	w.start(modes(policy.ModeRBAC), func(o *controllers.Options) { o.RefreshLimit = 30 * time.Minute })
+	w.pod("app", role("orders"), as("shop"))
+	s := w.wait("aws-iam-orders")
+	w.awsIAMRole("aws-iam-orders", "nobody-may")
+	w.condition("aws-iam-orders", v1.ConditionAuthorized, metav1.ConditionFalse, controllers.ReasonRoleForbidden)
+	if now := w.secret("aws-iam-orders"); now == nil || now.ResourceVersion != s.ResourceVersion {
+		t.Error("the pods' Secret was touched")
+	}
+}

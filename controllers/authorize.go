@@ -44,19 +44,20 @@ func authorizers(modes []string, reviews authorizationclient.SubjectAccessReview
 
 // authorize finds out who of those that want the Secret may have its role. One that may is enough to issue; those that may not are told.
 func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, base role.Base) {
+	g.role = arn.String()
 	if g.need().verb == issue {
 		r.verdicts.forget(g.name) // asked anew
 	}
 	var failed []error
 	for subject, wants := range g.subjects() {
-		verdict, known := r.verdicts.get(g.name, subject, g.now)
+		verdict, known := r.verdicts.get(g.name, subject, arn, g.now)
 		if !known {
 			var err error
 			if verdict, err = r.authorizer(ctx, policy.Request{Subject: subject, Role: arn, Base: base}); err != nil {
 				failed = append(failed, err)
 				continue
 			}
-			r.verdicts.put(g.name, subject, verdict, g.now)
+			r.verdicts.put(g.name, subject, arn, verdict, g.now)
 		}
 		if verdict.Allowed {
 			g.verdict = verdict

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "kube-aws-iam-controller/api/v1"
@@ -173,6 +174,22 @@ func TestAnAWSIAMRoleThatCannotBeHad(t *testing.T) {
 	w.condition("app", v1.ConditionReady, metav1.ConditionTrue, v1.ReasonIssued)
 }
 
+// A role that could not be had says nothing about the one that is asked for next.
+func TestACorrectedAWSIAMRoleIsServedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.sts.Deny("arn:aws:iam::" + account + ":role/wrong")
+	w.start()
+	r := w.awsIAMRole("app", "wrong")
+	w.eventually("a wait of some seconds", func() bool { return w.assumed("AccessDenied") >= 3 })
+	w.must(w.Get(t.Context(), client.ObjectKeyFromObject(r), r))
+	r.Spec.RoleReference = "right"
+	w.must(w.Update(t.Context(), r))
+	w.wait("app")
+	if n := w.assumed("AccessDenied"); n > 3 {
+		t.Errorf("it was not served before the time of the next attempt: %d failed", n)
+	}
+}
+
 func TestChainingCutsTheSessionOfAnAWSIAMRole(t *testing.T) {
 	w := newWorld(t)
 	base, err := w.sts.AddSession("arn:aws:iam::"+account+":role/controller", "instance", time.Hour)
@@ -236,6 +253,31 @@ func TestValidation(t *testing.T) {
 		case test.refused != "" && (err == nil || !containsAll(err.Error(), []string{test.refused})):
 			t.Errorf("%s: not refused with %q: %v", name, test.refused, err)
 		}
+	}
+}
+
+// Manifests of zalando-incubator/kube-aws-iam-controller apply as they are, with fields that this controller has no use for, and under the strict
+// validation that kubectl asks for.
+func TestUpstreamManifestsApply(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	for name, spec := range map[string]map[string]any{
+		"reference":  {"roleReference": "orders"},
+		"duration":   {"roleReference": "arn:aws:iam::" + account + ":role/orders", "roleSessionDuration": int64(3600)},
+		"definition": {"roleReference": "orders", "roleDefinition": map[string]any{"MaxSessionDuration": int64(3600), "Path": "/", "ManagedPolicyArns": []any{"arn:aws:iam::aws:policy/ReadOnlyAccess"}}},
+		"nothing":    {},
+	} {
+		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "zalando.org/v1", "kind": "AWSIAMRole", "metadata": map[string]any{"namespace": w.namespace, "name": name}, "spec": spec}}
+		w.must(w.Create(t.Context(), o, client.FieldValidation("Strict")))
+		if spec["roleReference"] != nil {
+			w.wait(name)
+		}
+	}
+	var kept unstructured.Unstructured
+	kept.SetGroupVersionKind(v1.GroupVersion.WithKind(v1.Kind))
+	w.must(w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "definition"}, &kept))
+	if _, there, _ := unstructured.NestedMap(kept.Object, "spec", "roleDefinition"); !there {
+		t.Error("a field of upstream's was dropped")
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 // state is all that a decision about one Secret depends on.
 type state struct {
 	now time.Time
+	// role is the ARN of the role that is wanted, as far as it was asked who may have it.
+	role string
 	// wanted tells whether a live pod wants the Secret; if not, unwantedSince is when the last one went.
 	wanted        bool
 	unwantedSince time.Time
@@ -40,6 +42,8 @@ type held struct {
 	secret *corev1.Secret
 	// credentials are zero if the Secret does not hold any that can be read.
 	credentials credentials.Credentials
+	// role is the ARN of the role whose credentials they are.
+	role string
 	// intact is false if the Secret is not what the controller would write for its target.
 	intact bool
 }
@@ -97,7 +101,7 @@ const refusedRetry = time.Minute
 func decide(s state) decision {
 	d := s.judge()
 	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
-		return decision{verb: keep, reason: d.reason, at: s.failure.until}
+		return decision{verb: refuse, reason: s.failure.reason, action: actionDelete, note: s.failure.note, at: s.failure.until}
 	}
 	if !s.recheck.IsZero() && !d.at.IsZero() {
 		d.at = earlier(d.at, s.recheck)
@@ -145,14 +149,18 @@ func (s state) waiting() decision {
 	return d
 }
 
-// forbidden takes away a Secret whose role may not be had, at once.
+// forbidden takes away at once what may not be had any longer. Credentials of another role, which was wanted before, serve until they expire: else who asks
+// for what he may not have could take from others what they may.
 func (s state) forbidden(later time.Time) decision {
 	d := decision{verb: refuse, reason: ReasonRoleForbidden, note: s.verdict.Reason, at: later}
 	if d.note == "" {
 		d.note = "no authorization mode allows the role"
 	}
-	if s.held != nil {
+	switch {
+	case s.held != nil && s.held.role == s.role:
 		d.verb = remove
+	case s.held != nil:
+		return s.refusal(d.reason, d.note, d.at)
 	}
 	return d
 }

@@ -95,6 +95,8 @@ func TestDecide(t *testing.T) {
 
 		{"a forbidden role is refused", good(missing, forbidden), refuse, ReasonRoleForbidden, retry},
 		{"a right withdrawn removes the Secret at once", good(forbidden), remove, ReasonRoleForbidden, retry},
+		{"what was wanted before, and allowed, serves on", good(forbidden, func(s *state) { s.role = "another" }), refuse, ReasonRoleForbidden, retry},
+		{"until it is dead, too", good(issuedAgo(55*time.Minute), forbidden, func(s *state) { s.role = "another" }), remove, reasonExpired, retry},
 		{"no verdict is a refusal", good(missing, func(s *state) { s.verdict = policy.Verdict{} }), refuse, ReasonRoleForbidden, retry},
 
 		{"a controller that is nobody makes nothing", good(missing, unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
@@ -114,7 +116,7 @@ func TestDecide(t *testing.T) {
 		{"a dead one is removed before it is tried again", good(issuedAgo(55*time.Minute), failedUntil(0)), remove, reasonExpired, retry},
 		{"a deletion that was denied is not tried before it is time", good(unwantedFor(time.Hour), func(s *state) {
 			s.failure = &failure{reason: ReasonUpdateSecretFailed, action: actionDelete, note: "no", until: noon.Add(time.Second)}
-		}), keep, reasonUnused, time.Second},
+		}), refuse, ReasonUpdateSecretFailed, time.Second},
 		{"a change of rights is looked at again when it has settled", good(func(s *state) { s.recheck = noon.Add(time.Second) }), keep, "", time.Second},
 		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &failure{until: noon.Add(time.Minute)} }), issue, reasonRestored, 0},
 		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), keep, "", 20 * time.Minute},

@@ -55,10 +55,19 @@ func (a announcer) found(to runtime.Object, s types.NamespacedName, f demand.Fin
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
 }
 
-// notManaged is the note about a Secret that somebody else made.
-func notManaged(s types.NamespacedName) string {
-	return fmt.Sprintf("Secret %q exists and is not this controller's: it is left alone, and the pod gets what is in it. Delete it, or hand it over: "+
+// notManaged is the note about a Secret that somebody else made, or that another controller claims.
+func notManaged(s types.NamespacedName, claimed *metav1.OwnerReference) string {
+	if claimed != nil {
+		return fmt.Sprintf("Secret %q exists and is controlled by %s %q: it is left alone. Remove it there, or choose another name", s.Name, claimed.Kind, claimed.Name)
+	}
+	return fmt.Sprintf("Secret %q exists and is not this controller's: it is left alone. Delete it, or have it handed over by who may assume every role here: "+
 		"kubectl label secret --namespace %s %s %s=%s", s.Name, s.Namespace, s.Name, secret.OwnerLabel, secret.OwnerValue)
+}
+
+// ofUnservedRole is the note about a Secret that an AWSIAMRole left in a cluster that knows AWSIAMRoles no longer.
+func ofUnservedRole(s types.NamespacedName) string {
+	return fmt.Sprintf("Secret %q belongs to an AWSIAMRole, which this cluster does not know: it is left alone. Install the CRD, or delete the Secret: "+
+		"kubectl delete secret --namespace %s %s", s.Name, s.Namespace, s.Name)
 }
 
 // shorten cuts a note to what an event can hold, between two characters.

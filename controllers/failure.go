@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // failure is how an attempt to give credentials went wrong.
@@ -15,6 +17,9 @@ type failure struct {
 	reason, action string
 	// note says what went wrong and what to do.
 	note string
+	// role and duration are what was asked for. A failure says nothing about another.
+	role     role.ARN
+	duration time.Duration
 	// until is when to try again.
 	until   time.Time
 	backoff wait.Backoff
@@ -49,7 +54,7 @@ func (f *failures) add(s types.NamespacedName, now time.Time, next failure) fail
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	next.backoff = retries
-	if last, ok := f.bySecret[s]; ok {
+	if last, ok := f.bySecret[s]; ok && last.role == next.role && last.duration == next.duration {
 		next.backoff = last.backoff
 	}
 	next.until = now.Add(next.backoff.Step())

@@ -39,8 +39,8 @@ type gathered struct {
 }
 
 // gather reads all that a decision depends on. It is the only step that reads. An error means that the API server could not be asked.
-func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gathered, error) {
-	g := gathered{name: name, state: state{
+func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*gathered, error) {
+	g := &gathered{name: name, state: state{
 		now:     r.clock.Now(),
 		failure: r.failures.get(name),
 		limit:   r.settings.RefreshLimit,
@@ -49,23 +49,23 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 	g.wants, g.unwantedSince = r.pods.wanting(name)
 	var err error
 	if g.resource, err = r.awsIAMRole(ctx, name); err != nil {
-		return gathered{}, err
+		return nil, err
 	}
 	g.wanted = len(g.wants) > 0 || g.resource != nil
 
 	existing, err := r.existing(ctx, name)
 	if err != nil {
-		return gathered{}, err
+		return nil, err
 	}
-	if err := r.lookAgain(ctx, &g); err != nil {
-		return gathered{}, err
+	if err := r.lookAgain(ctx, g); err != nil {
+		return nil, err
 	}
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
 	switch {
 	case g.wanted:
-		r.resolve(ctx, &g, existing)
+		r.resolve(ctx, g, existing)
 	case existing != nil:
 		g.hold(existing)
 	}
@@ -73,11 +73,12 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (gat
 }
 
 // lookAgain finds out whether the Secret of somebody else's that was in the way is still there, or was deleted or handed over.
-func (r *reconciler) lookAgain(ctx context.Context, g *gathered) (err error) {
+func (r *reconciler) lookAgain(ctx context.Context, g *gathered) error {
 	if g.failure == nil || g.failure.reason != ReasonSecretNotManaged {
 		return nil
 	}
-	if g.foreign, err = r.foreign(ctx, g.name); !g.foreign {
+	foreign, err := r.foreign(ctx, g.name)
+	if g.foreign = foreign != ""; !g.foreign {
 		g.failure = nil
 	}
 	return err
@@ -110,13 +111,19 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 	return &s, nil
 }
 
-// foreign asks the API server itself whether there is a Secret of this name that is not the controller's.
-func (r *reconciler) foreign(ctx context.Context, name types.NamespacedName) (bool, error) {
+// foreign asks the API server itself whether there is a Secret of this name that is not the controller's, and says what to do about it.
+func (r *reconciler) foreign(ctx context.Context, name types.NamespacedName) (note string, err error) {
 	meta, err := r.metadata(ctx, name)
-	if err != nil {
-		return false, ignoreNotFound(err)
+	switch {
+	case err != nil:
+		return "", ignoreNotFound(err)
+	case secret.OfAWSIAMRole(meta) && !r.servesRoles:
+		return ofUnservedRole(name), nil
+	case secret.Owned(meta):
+		return "", nil
+	default:
+		return notManaged(name, metav1.GetControllerOf(meta)), nil
 	}
-	return !secret.Owned(meta), nil
 }
 
 // metadata asks the API server itself for what a Secret of this name is, without what it holds.
@@ -146,7 +153,7 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 	}
 	caller, err := r.caller(ctx)
 	if err != nil {
-		g.unready = err
+		r.resolveUnready(ctx, g, existing, err)
 		return
 	}
 	arn, err := caller.Base.Resolve(wanted.Role)
@@ -159,7 +166,28 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 	if existing != nil {
 		g.hold(existing)
 	}
+	if f := g.failure; f != nil && f.reason != ReasonSecretNotManaged && (f.role != arn || f.duration != g.target.Session.Duration) {
+		g.failure = nil // it was about something else
+	}
 	r.authorize(ctx, g, arn, caller.Base)
+}
+
+// resolveUnready is for a controller that has no AWS identity at the moment. A right that was withdrawn counts all the same, where the role is known.
+func (r *reconciler) resolveUnready(ctx context.Context, g *gathered, existing *corev1.Secret, reason error) {
+	g.unready = reason
+	base := r.base()
+	if existing == nil || base.IsZero() {
+		return
+	}
+	arn, err := base.Resolve(g.demand().Role)
+	if err != nil {
+		return
+	}
+	g.hold(existing)
+	r.authorize(ctx, g, arn, base)
+	if g.verdict.Allowed || g.unready != nil {
+		g.unready = reason
+	}
 }
 
 // demand is what is wanted: by the AWSIAMRole, or else by the pods, which all want the same.
@@ -193,7 +221,7 @@ func (r *reconciler) target(g *gathered, arn role.ARN, duration time.Duration) s
 
 // hold reads an existing Secret of the controller's own. One that cannot be read holds dead credentials.
 func (g *gathered) hold(s *corev1.Secret) {
-	g.held = &held{secret: s}
+	g.held = &held{secret: s, role: string(s.Data[secret.RoleARNKey])}
 	if c, err := secret.Read(s); err == nil {
 		g.held.credentials, g.held.intact = c, secret.Intact(s, g.target, c)
 	}

@@ -80,6 +80,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		live:        m.GetAPIReader(),
 		pods:        newPodStore(scopes, o.MountPath, o.Clock),
 		caller:      o.Credentials.Caller,
+		base:        o.Credentials.Base,
 		assume:      o.Credentials.Assume,
 		authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
 		servesRoles: servesRoles,

@@ -165,6 +165,13 @@ func (p *podStore) served(pod *wanter, secret string) {
 	pod.note(secret, ReasonCreateCredentials)
 }
 
+// forgive notes that what a pod was told of a Secret is true no longer.
+func (p *podStore) forgive(pod *wanter, secret, about string) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	delete(pod.told[secret], about)
+}
+
 // wasServed tells whether a pod ever had what it wants of a Secret.
 func (p *podStore) wasServed(pod *wanter, secret string) bool {
 	p.lock.RLock()

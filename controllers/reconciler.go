@@ -13,6 +13,7 @@ import (
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml. "get" on Secrets is for the one that is in the
@@ -38,6 +39,8 @@ type reconciler struct {
 	pods *podStore
 	// caller tells who the controller is, and assume gets credentials.
 	caller func(context.Context) (credentials.Caller, error)
+	// base is where roles lie that are asked for by name, if that is known without asking.
+	base   func() role.Base
 	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
 	// authorizer decides who may have which role.
 	authorizer policy.Authorizer
@@ -77,7 +80,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 const carryOutTimeout = 25 * time.Second
 
 // carryOut acts on a decision and records what came of it.
-func (r *reconciler) carryOut(ctx context.Context, g gathered, d decision) time.Time {
+func (r *reconciler) carryOut(ctx context.Context, g *gathered, d decision) time.Time {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryOutTimeout)
 	defer cancel()
 	return r.record(ctx, g, d, r.act(ctx, g, d))

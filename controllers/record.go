@@ -13,7 +13,7 @@ import (
 )
 
 // record tells everybody what was decided and what came of it, and returns when to look again: zero if there is nothing left to look at.
-func (r *reconciler) record(ctx context.Context, g gathered, d decision, o outcome) time.Time {
+func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outcome) time.Time {
 	log := logr.FromContextOrDiscard(ctx).WithValues("role", g.target.Session.Role.String())
 	r.recordFindings(g)
 	r.recordForbidden(log, g)
@@ -37,7 +37,7 @@ func (r *reconciler) record(ctx context.Context, g gathered, d decision, o outco
 }
 
 // hearers are those that are told what becomes of the Secret: the AWSIAMRole and the pods that want it.
-func (r *reconciler) hearers(g gathered) []hearer {
+func (r *reconciler) hearers(g *gathered) []hearer {
 	var all []hearer
 	if g.resource != nil {
 		all = append(all, hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
@@ -52,7 +52,7 @@ func (r *reconciler) hearers(g gathered) []hearer {
 }
 
 // recordFindings tells each new pod what in it will not work.
-func (r *reconciler) recordFindings(g gathered) {
+func (r *reconciler) recordFindings(g *gathered) {
 	for _, w := range g.wants {
 		for i, f := range w.Findings {
 			if r.pods.tell(w.pod, g.name.Name, fmt.Sprintf("%s%d", findings, i)) {
@@ -67,11 +67,12 @@ const dryRun = "Dry run, nobody is refused yet: "
 
 // recordForbidden tells each pod, once, that its ServiceAccount may not have the role, whether or not another pod may; and an AWSIAMRole, if this is
 // a dry run and so nothing else tells it.
-func (r *reconciler) recordForbidden(log logr.Logger, g gathered) {
+func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 	if g.wouldRefuse != "" && g.resource != nil && reasonOf(g.resource, v1.ConditionAuthorized) != ReasonRoleForbidden {
 		r.events.refused(g.resource, g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
 		r.countRefused(log, ReasonRoleForbidden, dryRun+g.wouldRefuse, 1)
 	}
+	r.forgive(g)
 	for _, f := range g.forbidden {
 		note := f.reason
 		if r.settings.DryRunAuthorization {
@@ -88,6 +89,15 @@ func (r *reconciler) recordForbidden(log logr.Logger, g gathered) {
 	}
 }
 
+// forgive notes of the pods that may have the role now that it would be news to them if they might not.
+func (r *reconciler) forgive(g *gathered) {
+	for _, w := range g.wants {
+		if g.verdict.Allowed && !g.dryRun && !g.refuses(w.pod) {
+			r.pods.forgive(w.pod, g.name.Name, ReasonRoleForbidden)
+		}
+	}
+}
+
 // countRefused logs and counts a refusal that was news to somebody.
 func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int) {
 	if news > 0 {
@@ -97,7 +107,7 @@ func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int
 }
 
 // recordIssued closes the books on credentials that were written, and says when to renew them.
-func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o outcome) time.Time {
+func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
 	r.failures.clear(g.name)
 	r.metrics.Issued(d.reason, r.clock.Now().Sub(r.wantedSince(g, d)))
 	log.Info("credentials issued", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.issued.AccessKeyID,
@@ -116,13 +126,13 @@ func (r *reconciler) recordIssued(log logr.Logger, g gathered, d decision, o out
 			r.pods.served(w.pod, g.name.Name)
 		}
 	}
-	g.held = &held{credentials: *o.issued}
-	g.spread = refresh.Spread(g.name.String(), g.held.life())
-	return g.due()
+	next := state{held: &held{credentials: *o.issued}, limit: g.limit}
+	next.spread = refresh.Spread(g.name.String(), next.held.life())
+	return next.due()
 }
 
 // wantedSince is when the credentials came to be wanted that were issued now: when they were due, or else when the first pod came that never had any.
-func (r *reconciler) wantedSince(g gathered, d decision) time.Time {
+func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 	if !d.since.IsZero() {
 		return d.since
 	}
@@ -135,7 +145,8 @@ func (r *reconciler) wantedSince(g gathered, d decision) time.Time {
 }
 
 // recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
-func (r *reconciler) recordFailure(log logr.Logger, g gathered, f *failure) time.Time {
+func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) time.Time {
+	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration
 	*f = r.failures.add(g.name, r.clock.Now(), *f)
 	if f.transient() {
 		log.V(1).Info("tried again soon", "reason", f.note)
@@ -155,7 +166,7 @@ func (r *reconciler) recordFailure(log logr.Logger, g gathered, f *failure) time
 
 // recordNews tells those that have not heard of it why they get nothing. It is logged and counted once for all of them. Of forbidden roles pods are
 // told elsewhere, and of what has expired when it could not be renewed.
-func (r *reconciler) recordNews(log logr.Logger, g gathered, d decision) {
+func (r *reconciler) recordNews(log logr.Logger, g *gathered, d decision) {
 	told := d.verb == remove && d.reason != ReasonRoleForbidden
 	if told || (d.reason == ReasonRoleForbidden && g.resource == nil) {
 		return

@@ -19,7 +19,7 @@ import (
 const statusRetry = time.Second
 
 // recordStatus writes what was decided and what came of it to the AWSIAMRole, if that is news, and returns when to look again.
-func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g gathered, d decision, o outcome, at time.Time) time.Time {
+func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g *gathered, d decision, o outcome, at time.Time) time.Time {
 	if g.resource == nil || (o.failure != nil && o.failure.transient()) {
 		return at
 	}
@@ -36,7 +36,7 @@ func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g gather
 }
 
 // status is what the AWSIAMRole is told. It is pure.
-func (g gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
+func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	s := *g.resource.Status.DeepCopy()
 	s.ObservedGeneration = new(g.resource.Generation)
 	s.RoleARN, s.Expiration, s.AccessKeyID = "", nil, ""
@@ -44,7 +44,7 @@ func (g gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	if current != nil {
 		s.RoleARN, s.Expiration, s.AccessKeyID = roleARN, &metav1.Time{Time: current.Expires}, current.AccessKeyID
 	}
-	for _, c := range []*metav1.Condition{g.ready(d, o, current), g.authorized(), g.fullDuration()} {
+	for _, c := range []*metav1.Condition{g.ready(d, o, current), g.authorized(d), g.fullDuration()} {
 		if c != nil {
 			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
 			meta.SetStatusCondition(&s.Conditions, *c)
@@ -54,7 +54,7 @@ func (g gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 }
 
 // serving are the credentials that are in the Secret now, and whose they are; nil if there are none that are of any use.
-func (g gathered) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
+func (g *gathered) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
 	switch {
 	case o.issued != nil:
 		return o.issued, g.target.Session.Role.String()
@@ -66,7 +66,7 @@ func (g gathered) serving(d decision, o outcome) (current *credentials.Credentia
 }
 
 // ready tells whether there are good credentials, and why there are none or why they are not renewed.
-func (g gathered) ready(d decision, o outcome, current *credentials.Credentials) *metav1.Condition {
+func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials) *metav1.Condition {
 	c := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1.ReasonIssued, Message: fmt.Sprintf("Secret %q has credentials of the role, and is renewed before they expire", g.name.Name)}
 	switch {
 	case o.failure != nil:
@@ -82,12 +82,14 @@ func (g gathered) ready(d decision, o outcome, current *credentials.Credentials)
 	return c
 }
 
-// authorized tells whether the resource may have its role.
-func (g gathered) authorized() *metav1.Condition {
+// authorized tells whether the resource may have its role; nil if that is not known at the moment, and does not matter yet.
+func (g *gathered) authorized(d decision) *metav1.Condition {
 	c := &metav1.Condition{Type: v1.ConditionAuthorized, Status: metav1.ConditionUnknown, Reason: v1.ReasonNotAsked}
 	switch {
 	case g.invalid != nil:
 		c.Message = g.invalid.Error()
+	case g.unready != nil && d.verb == keep && reasonOf(g.resource, v1.ConditionAuthorized) != "":
+		return nil
 	case g.unready != nil:
 		c.Message = g.unready.Error()
 	case g.wouldRefuse != "":
@@ -101,7 +103,7 @@ func (g gathered) authorized() *metav1.Condition {
 }
 
 // fullDuration tells whether the session is as long as was asked for; nil if that is not known.
-func (g gathered) fullDuration() *metav1.Condition {
+func (g *gathered) fullDuration() *metav1.Condition {
 	switch {
 	case g.target.Session.Role.IsZero():
 		return nil

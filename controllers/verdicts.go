@@ -1,12 +1,14 @@
 package controllers
 
 import (
+	"maps"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // verdicts remembers who may have what is in a Secret, as long as the Secret is wanted, so that a pod which comes and goes costs no question.
@@ -22,7 +24,8 @@ type verdicts struct {
 
 type judged struct {
 	policy.Verdict
-	at time.Time
+	role role.ARN
+	at   time.Time
 }
 
 // settling is how long after a change the API server, of which there may be several, might still answer as before. What it says meanwhile
@@ -33,8 +36,8 @@ func newVerdicts() *verdicts {
 	return &verdicts{bySecret: map[types.NamespacedName]map[policy.Subject]judged{}, changed: map[string]time.Time{}}
 }
 
-// get returns the verdict about a Subject, if it holds still.
-func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, now time.Time) (policy.Verdict, bool) {
+// get returns the verdict about a Subject and a role, if it holds still.
+func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, now time.Time) (policy.Verdict, bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if v.begun.IsZero() {
@@ -42,17 +45,17 @@ func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, now time.
 	}
 	known, ok := v.bySecret[s][subject]
 	changed := v.lastChange(s.Namespace)
-	holds := ok && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
+	holds := ok && known.role == arn && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
 	return known.Verdict, holds
 }
 
-func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, verdict policy.Verdict, now time.Time) {
+func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.ARN, verdict policy.Verdict, now time.Time) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if v.bySecret[s] == nil {
 		v.bySecret[s] = map[policy.Subject]judged{}
 	}
-	v.bySecret[s][subject] = judged{verdict, now}
+	v.bySecret[s][subject] = judged{verdict, arn, now}
 }
 
 // forget drops all that is known about a Secret.
@@ -66,7 +69,28 @@ func (v *verdicts) forget(s types.NamespacedName) {
 func (v *verdicts) change(namespace string, now time.Time) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
+	if len(v.changed) >= manyChanges {
+		v.tidy(now)
+	}
 	v.changed[namespace] = now
+}
+
+// manyChanges is from how many namespaces on those are forgotten that changed long ago.
+const manyChanges = 1000
+
+// tidy forgets changes that have settled, with the verdicts that they make void. The lock is held.
+func (v *verdicts) tidy(now time.Time) {
+	for namespace, at := range v.changed {
+		if now.Before(at.Add(settling)) {
+			continue
+		}
+		for secret, bySubject := range v.bySecret {
+			if namespace == "" || namespace == secret.Namespace {
+				maps.DeleteFunc(bySubject, func(_ policy.Subject, j judged) bool { return j.at.Before(at.Add(settling)) })
+			}
+		}
+		delete(v.changed, namespace)
+	}
 }
 
 // settled is when to ask again because of a change that has just happened, or zero. A refusal is also asked about again soon after the beginning.

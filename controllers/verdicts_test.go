@@ -1,19 +1,21 @@
 package controllers
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
 	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/role"
 )
 
 func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 	v := newVerdicts()
 	subject := policy.Subject{Namespace: "n", ServiceAccount: "a"}
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
-	ask := func(seconds int) { v.put(key("s"), subject, policy.Verdict{Allowed: true}, at(seconds)) }
+	ask := func(seconds int) { v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, at(seconds)) }
 	holds := func(seconds int) bool {
-		verdict, ok := v.get(key("s"), subject, at(seconds))
+		verdict, ok := v.get(key("s"), subject, role.ARN{}, at(seconds))
 		return ok && verdict.Allowed
 	}
 	for _, step := range []struct {
@@ -55,11 +57,41 @@ func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 		}
 	}
 	fresh := newVerdicts()
-	fresh.get(key("s"), subject, noon)
+	fresh.get(key("s"), subject, role.ARN{}, noon)
 	if got := fresh.settled("n", false, at(1)); !got.Equal(at(10)) {
 		t.Errorf("a refusal at the beginning is asked about again at %s", got)
 	}
 	if got := fresh.settled("n", true, at(1)); !got.IsZero() {
 		t.Errorf("a permission at the beginning is asked about again at %s", got)
+	}
+}
+
+func TestVerdictsAreAboutOneRole(t *testing.T) {
+	v := newVerdicts()
+	subject := policy.Subject{Namespace: "n"}
+	other, err := role.ParseARN("arn:aws:iam::123456789012:role/other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, noon)
+	if _, ok := v.get(key("s"), subject, other, noon); ok {
+		t.Error("the verdict about one role holds for another")
+	}
+}
+
+// Namespaces come and go: those that changed long ago are forgotten, and what they made void does not come back.
+func TestChangesAreForgotten(t *testing.T) {
+	v := newVerdicts()
+	subject := policy.Subject{Namespace: "n"}
+	v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, noon)
+	v.change("n", noon.Add(time.Second))
+	for i := range 3 * manyChanges {
+		v.change(strconv.Itoa(i), noon.Add(time.Duration(i)*time.Minute))
+	}
+	if len(v.changed) > manyChanges {
+		t.Errorf("%d changes are remembered", len(v.changed))
+	}
+	if _, ok := v.get(key("s"), subject, role.ARN{}, noon.Add(time.Hour)); ok {
+		t.Error("a void verdict came back")
 	}
 }

@@ -126,10 +126,10 @@ func (h policyHandler) ask(ctx context.Context, changed *metav1.PartialObjectMet
 			after += rand.N(spreadAsks) //nolint:gosec // no secret
 		}
 		delete(waiting, name)
-		enqueueAfter(q, name, after)
+		enqueueAfter(q, name, after, priorityBackground)
 	}
 	for name := range waiting {
-		enqueueAfter(q, name, firstAsk)
+		enqueueAfter(q, name, firstAsk, priorityWaiting)
 	}
 }
 
@@ -154,10 +154,10 @@ func (h policyHandler) existing(ctx context.Context, namespace string) sets.Set[
 	return names
 }
 
-func enqueueAfter(q queue, s types.NamespacedName, after time.Duration) {
+func enqueueAfter(q queue, s types.NamespacedName, after time.Duration, priority int) {
 	request := reconcile.Request{NamespacedName: s}
 	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priorityBackground)}, request)
+		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priority)}, request)
 		return
 	}
 	q.AddAfter(request, after)

@@ -78,6 +78,9 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 		defer cancel()
 		found, err := c.findCaller(ctx)
 		answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
+		if err == nil {
+			c.place.Store(&found.Base)
+		}
 		c.caller.Store(answer)
 		return answer, nil
 	})
@@ -88,6 +91,15 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	case <-ctx.Done():
 		return Caller{}, &Error{Kind: Unavailable, Code: "Timeout", message: "STS did not tell in time who the controller is (GetCallerIdentity); tried again"}
 	}
+}
+
+// Base is where roles are found that are asked for by name, as far as that is known without asking: by the options, or since the last success
+// of Caller. Otherwise it is zero.
+func (c *Client) Base() role.Base {
+	if known := c.place.Load(); known != nil {
+		return *known
+	}
+	return c.options.Base
 }
 
 func (c *Client) findCaller(ctx context.Context) (Caller, error) {

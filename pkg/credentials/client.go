@@ -48,6 +48,7 @@ type Client struct {
 	sts         *sts.Client
 	limit       *rate.Limiter
 	caller      atomic.Pointer[callerAnswer]
+	place       atomic.Pointer[role.Base] // the last one known
 	asking      singleflight.Group
 }
 

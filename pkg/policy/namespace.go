@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -56,21 +57,40 @@ func refuseNamespace(r Request, name string, problems []string) string {
 	if len(problems) > 0 {
 		reason += ": " + strings.Join(problems, ", and ")
 	}
-	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite '%s=[%q]', with all roles that it may have",
-		r.Subject.Namespace, AllowedRolesAnnotation, name)
+	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite %s, with all roles that it may have",
+		r.Subject.Namespace, forShell(AllowedRolesAnnotation+"=["+quoted(name)+"]"))
 }
 
-// matchesExpression tells whether a regular expression matches the whole of one of the names. Go's expressions take time in proportion to their
-// length and the text's: none is catastrophic.
+// maxExpressionSize bounds what a regular expression takes when it is compiled, where repeats are multiplied out: some megabytes.
+const maxExpressionSize = 20_000
+
+// matchesExpression tells whether a regular expression matches the whole of one of the names. Go's expressions take time in proportion to their size
+// and the text's; so none is catastrophic whose size is bounded.
 func matchesExpression(expression string, names []string) (bool, error) {
-	if _, err := regexp.Compile(expression); err != nil { // by itself: "a)|(b" would break out of the anchors
+	tree, err := syntax.Parse(expression, syntax.Perl) // by itself: "a)|(b" would break out of the anchors
+	if err != nil {
 		return false, errors.New("is not a regular expression")
+	}
+	if size(tree) > maxExpressionSize {
+		return false, errors.New("is too large a regular expression: repeats are multiplied out")
 	}
 	compiled, err := regexp.Compile("^(?:" + expression + ")$")
 	if err != nil {
 		return false, errors.New("is not a regular expression")
 	}
 	return slices.ContainsFunc(names, compiled.MatchString), nil
+}
+
+// size is how large an expression is with its repeats multiplied out.
+func size(r *syntax.Regexp) int {
+	n := 1 + len(r.Rune)
+	for _, part := range r.Sub {
+		n += size(part)
+	}
+	if r.Op == syntax.OpRepeat {
+		n *= max(1, r.Min, r.Max)
+	}
+	return n
 }
 
 // matchesGlobs tells whether one of the names is in a JSON array of names, in which * stands for any characters. Only what begins with "arn:" is

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
 
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
@@ -159,6 +162,7 @@ func TestNamespace(t *testing.T) {
 		{"not an expression", "", "(", false, "is not a regular expression"},
 		{"a repetition too large", "", "(((a{1000}){1000}){1000}", false, "is not a regular expression"},
 		{"one that is catastrophic elsewhere", "", "(((((o+)+)+)+)+)x", false, ""},
+		{"one that takes much memory", "", strings.Repeat("a{1000}", 1000), false, "is too large"},
 		{"one is malformed, the other allows", `[`, "orders", true, ""},
 		{"both are malformed", `[`, "(", false, "allowed-roles is not a JSON array"},
 	} {
@@ -186,5 +190,57 @@ func TestNamespace(t *testing.T) {
 	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, errors.New("not found") })
 	if v, err := unreadable(t.Context(), request(t, "app", "orders")); v.Allowed || err == nil {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// What a requester writes must stay a name in what somebody who may more is told to apply or to type.
+func TestHostileNamesStayNames(t *testing.T) {
+	refuse := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+		return authorizationv1.SubjectAccessReviewStatus{}, nil
+	})
+	for _, reference := range []string{`a'],'verbs':['*'],'apiGroups':['*','/orders`, `a"],"verbs":["*"],"apiGroups":["*","/orders`, `x';touch${IFS}/tmp/pwned;'/orders`} {
+		r := request(t, "app", reference)
+		v, err := refuse(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, manifest, _ := strings.Cut(v.Reason, "apply:\n")
+		var granted rbacv1.Role
+		if err := yaml.UnmarshalStrict([]byte(strings.Split(manifest, "\n---\n")[0]), &granted); err != nil {
+			t.Fatal(err)
+		}
+		if rule := granted.Rules[0]; len(granted.Rules) != 1 || !slices.Equal(rule.Verbs, []string{"assume"}) || !slices.Equal(rule.APIGroups, []string{"zalando.org"}) || !slices.Equal(rule.ResourceNames, []string{reference}) {
+			t.Errorf("%s: %+v", reference, granted.Rules)
+		}
+		annotate := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, nil })
+		v, _ = annotate(t.Context(), r)
+		_, command, _ := strings.Cut(v.Reason, "--overwrite ")
+		command, _, _ = strings.Cut(command, ", with all")
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+command).Output() //nolint:gosec // that it is harmless is what is tested
+		want, _ := json.Marshal([]string{reference})                                            //nolint:errchkjson // strings only
+		if err != nil || string(out) != policy.AllowedRolesAnnotation+"="+string(want) {
+			t.Errorf("a shell reads %s, %v", out, err)
+		}
+	}
+}
+
+// An event has room for 1,024 characters: the manifest must not be cut for names as long as people have them.
+func TestTheGrantFitsIntoAnEvent(t *testing.T) {
+	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn, err := base.Resolve(strings.Repeat("r", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+		return authorizationv1.SubjectAccessReviewStatus{}, nil
+	})
+	for _, account := range []string{strings.Repeat("s", 53), ""} {
+		r := policy.Request{Subject: policy.Subject{Namespace: strings.Repeat("n", 53), ServiceAccount: account}, Role: arn, Base: base}
+		if v, _ := refuse(t.Context(), r); len(v.Reason) > 1024-len("Dry run, nobody is refused yet: ") {
+			t.Errorf("%d characters:\n%s", len(v.Reason), v.Reason)
+		}
 	}
 }

@@ -149,6 +149,11 @@ func (c *cluster) testPodRole(t *testing.T) {
 			t.Errorf("the refusal does not say %q: %s", part, says)
 		}
 	}
+	// A pod can name a Secret that cannot be. It must not be a command where somebody types what the refusal says.
+	hostile := refusal(t, c.starts("nobody", secretVolume("aws-iam-$(reboot)';reboot"))(t.Context()))
+	if word := `'$(reboot)'\'';reboot'`; !strings.Contains(hostile, "--resource-name="+word) || strings.Contains(strings.ReplaceAll(hostile, word, ""), "reboot") {
+		t.Errorf("the refusal is not fit to be typed: %s", hostile)
+	}
 	judge(t, []try{
 		{"debugging refused", podRole, c.debugs(t, "nobody", "aws-iam-orders")},
 		{"debugging", "", c.debugs(t, "named", "aws-iam-orders")},

@@ -224,6 +224,30 @@ func TestAnAWSIAMRoleAndASecretOfSomebodyElse(t *testing.T) {
 	}
 }
 
+// A Secret has the labels and the owner of the one AWSIAMRole of its name, whatever others claim.
+func TestTwoAWSIAMRolesCannotFightOverASecret(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	labelled := func(team string) func(*v1.AWSIAMRole) {
+		return func(r *v1.AWSIAMRole) { r.Labels = map[string]string{"team": team} }
+	}
+	a, b := w.awsIAMRole("a", "orders", labelled("a")), w.awsIAMRole("b", "orders", labelled("b"))
+	s := w.wait("a")
+	w.wait("b")
+	s.OwnerReferences[0].Name, s.OwnerReferences[0].UID = b.Name, b.UID
+	s.Labels["team"] = "b"
+	w.must(w.Update(t.Context(), s))
+	s = w.waitOther(s)
+	if len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != a.UID || s.Labels["team"] != "a" {
+		t.Errorf("owners %v, labels %v", s.OwnerReferences, s.Labels)
+	}
+	w.must(w.Delete(t.Context(), b))
+	w.waitGone("b")
+	if !w.good("a") {
+		t.Error("the Secret of one went with the other")
+	}
+}
+
 func TestAnAWSIAMRoleWithoutARole(t *testing.T) {
 	w := newWorld(t)
 	w.start()

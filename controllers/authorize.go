@@ -45,9 +45,6 @@ func authorizers(modes []string, reviews authorizationclient.SubjectAccessReview
 // authorize finds out who of those that want the Secret may have its role. One that may is enough to issue; those that may not are told.
 func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, base role.Base) {
 	g.role = arn.String()
-	if g.need().verb == issue {
-		r.verdicts.forget(g.name) // asked anew
-	}
 	var failed []error
 	for subject, wants := range g.subjects() {
 		verdict, known := r.verdicts.get(g.name, subject, arn, g.now)

@@ -97,6 +97,9 @@ const (
 // refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
 const refusedRetry = time.Minute
 
+// unreadyRetry is when to look again at what is due while the controller has no AWS identity: there may be thousands.
+const unreadyRetry = 10 * time.Second
+
 // decide is the whole judgement over one Secret.
 func decide(s state) decision {
 	d := s.judge()
@@ -144,7 +147,11 @@ func (s state) waiting() decision {
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
 	}
-	d := s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), s.now.Add(credentials.CallerRetry))
+	later := s.now.Add(credentials.CallerRetry)
+	if s.held != nil {
+		later = s.now.Add(unreadyRetry)
+	}
+	d := s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), later)
 	d.action = codeOf(s.unready)
 	return d
 }

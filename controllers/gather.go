@@ -169,6 +169,9 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 	if f := g.failure; f != nil && f.reason != ReasonSecretNotManaged && (f.role != arn || f.duration != g.target.Session.Duration) {
 		g.failure = nil // it was about something else
 	}
+	if g.need().verb == issue {
+		r.verdicts.forget(g.name) // asked anew
+	}
 	r.authorize(ctx, g, arn, caller.Base)
 }
 

@@ -192,11 +192,7 @@ func TestACorrectedAWSIAMRoleIsServedAtOnce(t *testing.T) {
 
 func TestChainingCutsTheSessionOfAnAWSIAMRole(t *testing.T) {
 	w := newWorld(t)
-	base, err := w.sts.AddSession("arn:aws:iam::"+account+":role/controller", "instance", time.Hour)
-	w.must(err)
-	t.Setenv("AWS_ACCESS_KEY_ID", base.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", base.SecretAccessKey)
-	t.Setenv("AWS_SESSION_TOKEN", base.SessionToken)
+	w.beARole()
 	w.start()
 	w.awsIAMRole("app", "orders", func(r *v1.AWSIAMRole) { r.Spec.RoleSessionDuration = 43200 })
 	w.wait("app")
@@ -228,10 +224,10 @@ func TestAnAWSIAMRoleAndASecretOfSomebodyElse(t *testing.T) {
 func TestTwoAWSIAMRolesCannotFightOverASecret(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	labelled := func(team string) func(*v1.AWSIAMRole) {
+	ofTeam := func(team string) func(*v1.AWSIAMRole) {
 		return func(r *v1.AWSIAMRole) { r.Labels = map[string]string{"team": team} }
 	}
-	a, b := w.awsIAMRole("a", "orders", labelled("a")), w.awsIAMRole("b", "orders", labelled("b"))
+	a, b := w.awsIAMRole("a", "orders", ofTeam("a")), w.awsIAMRole("b", "orders", ofTeam("b"))
 	s := w.wait("a")
 	w.wait("b")
 	s.OwnerReferences[0].Name, s.OwnerReferences[0].UID = b.Name, b.UID

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -27,6 +28,11 @@ type failure struct {
 
 // transient tells whether the failure comes from a change at the same moment: the next look will see it, and nobody has to be told.
 func (f *failure) transient() bool { return f.reason == "" }
+
+// about tells whether the failure says anything about a session that is wanted now. That a Secret is in the way does so about every one.
+func (f *failure) about(s credentials.Session) bool {
+	return f.reason == ReasonSecretNotManaged || (f.role == s.Role && f.duration == s.Duration)
+}
 
 // failures remembers of each Secret how the last attempt failed, until one succeeds or nobody wants it. The work queue knows how often a key
 // failed, but an event wakes it at once: without this, each new pod would mean one more call of STS for a role that cannot be had.

@@ -280,11 +280,7 @@ func TestOwnCredentialsExpireAndAreReplaced(t *testing.T) {
 // A role that assumes roles gets an hour at most: more is not asked for.
 func TestChainedSessionsAreClamped(t *testing.T) {
 	w := newWorld(t)
-	base, err := w.sts.AddSession("arn:aws:iam::"+account+":role/controller", "instance", time.Hour)
-	w.must(err)
-	t.Setenv("AWS_ACCESS_KEY_ID", base.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", base.SecretAccessKey)
-	t.Setenv("AWS_SESSION_TOKEN", base.SessionToken)
+	w.beARole()
 	w.start(func(o *controllers.Options) { o.SessionDuration = 12 * time.Hour })
 	w.pod("app", role("orders"))
 	w.wait("aws-iam-orders")

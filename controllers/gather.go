@@ -63,10 +63,10 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
-	switch {
-	case g.wanted:
+	if g.wanted {
 		r.resolve(ctx, g, existing)
-	case existing != nil:
+	}
+	if existing != nil && g.held == nil {
 		g.hold(existing)
 	}
 	return g, nil
@@ -142,11 +142,6 @@ func ignoreNotFound(err error) error {
 
 // resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
 func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
-	defer func() {
-		if existing != nil && g.held == nil {
-			g.hold(existing)
-		}
-	}()
 	wanted := g.demand()
 	if g.invalid = wanted.Check(); g.invalid != nil {
 		return
@@ -166,8 +161,8 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 	if existing != nil {
 		g.hold(existing)
 	}
-	if f := g.failure; f != nil && f.reason != ReasonSecretNotManaged && (f.role != arn || f.duration != g.target.Session.Duration) {
-		g.failure = nil // it was about something else
+	if g.failure != nil && !g.failure.about(g.target.Session) {
+		g.failure = nil
 	}
 	if g.need().verb == issue {
 		r.verdicts.forget(g.name) // asked anew

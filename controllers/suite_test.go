@@ -211,6 +211,16 @@ func (w *world) startAs(user *rest.Config, change ...func(*controllers.Options))
 	return stop
 }
 
+// beARole makes the controllers that are started from now on a role in a session, as an instance profile does.
+func (w *world) beARole() {
+	w.t.Helper()
+	keys, err := w.sts.AddSession("arn:aws:iam::"+account+":role/controller", "instance", time.Hour)
+	w.must(err)
+	w.t.Setenv("AWS_ACCESS_KEY_ID", keys.AccessKeyID)
+	w.t.Setenv("AWS_SECRET_ACCESS_KEY", keys.SecretAccessKey)
+	w.t.Setenv("AWS_SESSION_TOKEN", keys.SessionToken)
+}
+
 func (w *world) options() controllers.Options {
 	w.t.Helper()
 	w.metrics = prometheus.NewRegistry()

@@ -45,6 +45,7 @@ func authorizers(modes []string, reviews authorizationclient.SubjectAccessReview
 // authorize finds out who of those that want the Secret may have its role. One that may is enough to issue; those that may not are told.
 func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, base role.Base) {
 	g.role = arn.String()
+	g.dryRun = r.settings.DryRunAuthorization
 	var failed []error
 	for subject, wants := range g.subjects() {
 		verdict, known := r.verdicts.get(g.name, subject, arn, g.now)
@@ -63,12 +64,11 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, b
 		if !g.verdict.Allowed {
 			g.verdict = verdict
 		}
-		g.forbidden = append(g.forbidden, refusedPods{verdict.Reason, wants})
+		g.refuse(verdict.Reason, wants)
 	}
-	g.dryRun = r.settings.DryRunAuthorization
 	switch {
 	case g.verdict.Allowed:
-	case r.settings.DryRunAuthorization:
+	case g.dryRun:
 		g.wouldRefuse, g.verdict.Allowed = cmp.Or(g.verdict.Reason, fmt.Sprint(errors.Join(failed...))), true
 	default:
 		g.unready = errors.Join(failed...)
@@ -82,11 +82,26 @@ type refusedPods struct {
 	wants  []want
 }
 
-// refuses tells whether a pod is one of those that may not have the role.
-func (g *gathered) refuses(pod *wanter) bool {
-	return !g.dryRun && slices.ContainsFunc(g.forbidden, func(f refusedPods) bool {
-		return slices.ContainsFunc(f.wants, func(w want) bool { return w.pod == pod })
-	})
+// refuse notes that pods may not have the role. In a dry run they have it all the same.
+func (g *gathered) refuse(reason string, wants []want) {
+	g.forbidden = append(g.forbidden, refusedPods{reason, wants})
+	if g.dryRun {
+		return
+	}
+	if g.refused == nil {
+		g.refused = map[*wanter]bool{}
+	}
+	for _, w := range wants {
+		g.refused[w.pod] = true
+	}
+}
+
+// entitled are the wishes of the pods that may have the role.
+func (g *gathered) entitled() []want {
+	if len(g.refused) == 0 {
+		return g.wants
+	}
+	return slices.DeleteFunc(slices.Clone(g.wants), func(w want) bool { return g.refused[w.pod] })
 }
 
 // subjects are those in whose name the Secret is wanted, with their pods: the namespace for an AWSIAMRole, else the pods' ServiceAccounts.

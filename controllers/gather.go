@@ -29,6 +29,8 @@ type gathered struct {
 	wants []want
 	// forbidden are the pods that want it and may not have its role.
 	forbidden []refusedPods
+	// refused are those of them that do not get it.
+	refused map[*wanter]bool
 	// dryRun tells that they get it all the same. wouldRefuse is why nobody would, if this were not a dry run.
 	dryRun      bool
 	wouldRefuse string

@@ -157,19 +157,23 @@ func (p *podStore) tell(pod *wanter, secret, about string) bool {
 	return true
 }
 
-// served notes that a pod has what it wants of a Secret: what goes wrong later is news again.
-func (p *podStore) served(pod *wanter, secret string) {
+// served notes that pods have what they want of a Secret: what goes wrong later is news again.
+func (p *podStore) served(wants []want, secret string) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	maps.DeleteFunc(pod.told[secret], func(about string, _ bool) bool { return !strings.HasPrefix(about, findings) })
-	pod.note(secret, ReasonCreateCredentials)
+	for _, w := range wants {
+		maps.DeleteFunc(w.pod.told[secret], func(about string, _ bool) bool { return !strings.HasPrefix(about, findings) })
+		w.pod.note(secret, ReasonCreateCredentials)
+	}
 }
 
-// forgive notes that what a pod was told of a Secret is true no longer.
-func (p *podStore) forgive(pod *wanter, secret, about string) {
+// forgive notes that what pods were told of a Secret is true no longer.
+func (p *podStore) forgive(wants []want, secret, about string) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	delete(pod.told[secret], about)
+	for _, w := range wants {
+		delete(w.pod.told[secret], about)
+	}
 }
 
 // wasServed tells whether a pod ever had what it wants of a Secret.

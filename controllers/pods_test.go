@@ -137,7 +137,7 @@ func TestWhatAPodIsToldOf(t *testing.T) {
 		t.Error("another Secret is other news")
 	}
 	p.tell(pod, "aws-iam-x", findings+"0")
-	p.served(pod, "aws-iam-x")
+	p.served([]want{{pod: pod}}, "aws-iam-x")
 	if !p.wasServed(pod, "aws-iam-x") || p.wasServed(pod, "aws-iam-y") {
 		t.Error("served with another Secret")
 	}

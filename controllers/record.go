@@ -42,10 +42,7 @@ func (r *reconciler) hearers(g *gathered) []hearer {
 	if g.resource != nil {
 		all = append(all, hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
 	}
-	for _, w := range g.wants {
-		if g.refuses(w.pod) {
-			continue // it hears of that, and of nothing else
-		}
+	for _, w := range g.entitled() { // the others hear of that, and of nothing else
 		all = append(all, hearer{podReference(w.pod), func(reason, action string) bool { return r.pods.tell(w.pod, g.name.Name, reason+"/"+action) }})
 	}
 	return all
@@ -72,10 +69,12 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 		r.events.refused(g.resource, g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
 		r.countRefused(log, ReasonRoleForbidden, dryRun+g.wouldRefuse, 1)
 	}
-	r.forgive(g)
+	if g.verdict.Allowed && !g.dryRun {
+		r.pods.forgive(g.entitled(), g.name.Name, ReasonRoleForbidden)
+	}
 	for _, f := range g.forbidden {
 		note := f.reason
-		if r.settings.DryRunAuthorization {
+		if g.dryRun {
 			note = dryRun + note
 		}
 		var news int
@@ -86,15 +85,6 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 			}
 		}
 		r.countRefused(log, ReasonRoleForbidden, note, news)
-	}
-}
-
-// forgive notes of the pods that may have the role now that it would be news to them if they might not.
-func (r *reconciler) forgive(g *gathered) {
-	for _, w := range g.wants {
-		if g.verdict.Allowed && !g.dryRun && !g.refuses(w.pod) {
-			r.pods.forgive(w.pod, g.name.Name, ReasonRoleForbidden)
-		}
 	}
 }
 
@@ -121,11 +111,7 @@ func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o ou
 	case g.resource != nil:
 		r.events.issued(g.resource, g.name, ReasonUpdateCredentials, note)
 	}
-	for _, w := range g.wants {
-		if !g.refuses(w.pod) {
-			r.pods.served(w.pod, g.name.Name)
-		}
-	}
+	r.pods.served(g.entitled(), g.name.Name)
 	next := state{held: &held{credentials: *o.issued}, limit: g.limit}
 	next.spread = refresh.Spread(g.name.String(), next.held.life())
 	return next.due()

@@ -12,7 +12,6 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/secret"
 )
 
 // statusRetry is when to write a status again that could not be written.
@@ -61,7 +60,7 @@ func (g *gathered) serving(d decision, o outcome) (current *credentials.Credenti
 	case g.held == nil || g.held.dead(g.now) || (d.verb == remove && o.failure == nil):
 		return nil, ""
 	default:
-		return &g.held.credentials, string(g.held.secret.Data[secret.RoleARNKey])
+		return &g.held.credentials, g.held.role
 	}
 }
 

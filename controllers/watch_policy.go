@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -152,13 +151,4 @@ func (h policyHandler) existing(ctx context.Context, namespace string) sets.Set[
 		}
 	}
 	return names
-}
-
-func enqueueAfter(q queue, s types.NamespacedName, after time.Duration, priority int) {
-	request := reconcile.Request{NamespacedName: s}
-	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priority)}, request)
-		return
-	}
-	q.AddAfter(request, after)
 }

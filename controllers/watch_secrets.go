@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,13 +29,16 @@ const (
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // enqueue adds a Secret to the queue, or raises the priority of the one that is there.
-func enqueue(q queue, s types.NamespacedName, priority int) {
+func enqueue(q queue, s types.NamespacedName, priority int) { enqueueAfter(q, s, 0, priority) }
+
+// enqueueAfter is enqueue some time later; a Secret that is there already comes at the earlier time.
+func enqueueAfter(q queue, s types.NamespacedName, after time.Duration, priority int) {
 	request := reconcile.Request{NamespacedName: s}
 	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		p.AddWithOpts(priorityqueue.AddOpts{Priority: new(priority)}, request)
+		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priority)}, request)
 		return
 	}
-	q.Add(request)
+	q.AddAfter(request, after)
 }
 
 // priorityOf is the priority of work on a Secret of the controller's own.

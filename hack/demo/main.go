@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"kube-aws-iam-controller/hack/sandbox"
 )
 
 const (
@@ -42,13 +42,13 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := isolate(dir); err != nil {
+	if err := sandbox.Isolate(dir); err != nil {
 		return err
 	}
 
 	title("Starting an API server, an STS double and the controller")
 	ctx, cancel := context.WithCancel(ctx)
-	w, err := start(ctx, dir, controller)
+	w, err := start(dir, controller)
 	defer func() {
 		cancel() // an API server waits for its watches before it ends
 		err = errors.Join(err, w.stop(err != nil))
@@ -62,7 +62,7 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 	if err != nil {
 		return err
 	}
-	if err := w.createSamples(ctx, samples); err != nil {
+	if err := w.Create(ctx, samples, mountPath, w.mount); err != nil {
 		return err
 	}
 	if err := told.await(ctx, "a good Secret for every pod", (*story).complete); err != nil {
@@ -88,28 +88,16 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 	return nil
 }
 
-// isolate keeps the user's AWS settings out, and puts every temporary file into one folder.
-func isolate(dir string) error {
-	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
-			if err := os.Unsetenv(name); err != nil {
-				return err
-			}
-		}
-	}
-	return errors.Join(os.Setenv("TMPDIR", dir), os.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "none")))
-}
-
 // keep waits for Ctrl-C.
 func (w *world) keep(ctx context.Context) error {
 	title("All of it stays up until Ctrl-C. Look at it from another terminal:")
 	fmt.Printf("  export KUBECONFIG=%s\n  kubectl get pods,secrets --namespace %s\n  kubectl describe pod orders --namespace %s\n", w.kubeconfig, namespace, namespace)
-	fmt.Printf("  tail -f %s\n\n", w.log)
+	fmt.Printf("  tail -f %s\n\n", w.controller.Log)
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-w.exited:
-		w.exited <- err
+	case err := <-w.controller.Exited:
+		w.controller.Exited <- err
 		return fmt.Errorf("the controller has ended: %w", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"kube-aws-iam-controller/hack/sandbox"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -35,8 +36,8 @@ func (w *world) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.Region = region
-	pod := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = aws.String(w.sts.URL) })
+	cfg.Region = sandbox.Region
+	pod := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = aws.String(w.STS.URL) })
 	began := time.Now()
 	seen := map[string]bool{}
 	for calls := 1; ; calls++ {
@@ -78,7 +79,7 @@ func (w *world) second(ctx context.Context) error {
 // mountSecret writes the keys of the Secret as files, each at once.
 func (w *world) mountSecret(ctx context.Context) error {
 	var s corev1.Secret
-	if err := w.cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: provenSecret}, &s); err != nil {
+	if err := w.Cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: provenSecret}, &s); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(w.mount, 0o700); err != nil {

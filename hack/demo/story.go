@@ -35,15 +35,15 @@ func (w *world) tell(ctx context.Context) (*story, error) {
 		pods: map[string]time.Time{}, wanted: map[string]time.Time{}, secrets: map[string]*corev1.Secret{},
 	}
 	for _, list := range []client.ObjectList{&corev1.PodList{}, &v1.AWSIAMRoleList{}, &corev1.SecretList{}} {
-		events, err := w.cluster.Watch(ctx, list, client.InNamespace(namespace))
+		events, err := w.Cluster.Watch(ctx, list, client.InNamespace(namespace))
 		if err != nil {
 			return nil, err
 		}
 		go s.follow(events)
 	}
 	go func() {
-		err := <-w.exited
-		w.exited <- err
+		err := <-w.controller.Exited
+		w.controller.Exited <- err
 		s.update(func() { s.ended = fmt.Errorf("the controller has ended: %w", err) })
 	}()
 	return s, nil

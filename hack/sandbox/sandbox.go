@@ -1,0 +1,92 @@
+// Package sandbox starts, on this machine and without root, what the controller needs around it: a real API server, an STS double, and the
+// controller's binary as a process of its own. The demo and the benchmark run in it.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+)
+
+const (
+	// Account and Region are those of the STS double.
+	Account = "123456789012"
+	Region  = "eu-central-1"
+)
+
+// Sandbox is a cluster without nodes, and its STS.
+type Sandbox struct {
+	// Dir is a folder that the Sandbox has to itself.
+	Dir string
+	// API is the API server; Admin is how its administrator reaches it, without a rate limit.
+	API   envtest.Environment
+	Admin *rest.Config
+	// Cluster is the administrator's client.
+	Cluster client.WithWatch
+	STS     *ststest.Server
+}
+
+// Start brings up an API server that knows AWSIAMRole, and the STS double. Flags are added to the API server's. What it returns is to be
+// stopped, after an error too.
+func Start(dir string, flags map[string]string) (*Sandbox, error) {
+	s := &Sandbox{Dir: dir, STS: ststest.New()}
+	s.API.CRDDirectoryPaths, s.API.ErrorIfCRDPathMissing = []string{"config/crd/bases"}, true
+	for name, value := range flags {
+		s.API.ControlPlane.GetAPIServer().Configure().Set(name, value)
+	}
+	admin, err := s.API.Start()
+	if err != nil {
+		return s, fmt.Errorf("the API server does not start: %w", err)
+	}
+	s.Admin = rest.CopyConfig(admin)
+	s.Admin.QPS = -1
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
+		return s, err
+	}
+	s.Cluster, err = client.NewWithWatch(s.Admin, client.Options{Scheme: scheme})
+	return s, err
+}
+
+// Stop ends the API server and the STS double. An API server waits for its watches before it ends: they are to be closed before.
+func (s *Sandbox) Stop() error {
+	s.STS.Close()
+	return s.API.Stop()
+}
+
+// Kubeconfig makes a user of the API server and writes a kubeconfig for it.
+func (s *Sandbox) Kubeconfig(name string, groups ...string) (path string, err error) {
+	user, err := s.API.AddUser(envtest.User{Name: name, Groups: groups}, nil)
+	if err != nil {
+		return "", err
+	}
+	config, err := user.KubeConfig()
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(s.Dir, strings.ReplaceAll(name, ":", "-")+".kubeconfig")
+	return path, os.WriteFile(path, config, 0o600)
+}
+
+// Isolate keeps the user's AWS settings out, and puts every temporary file into one folder.
+func Isolate(dir string) error {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+			if err := os.Unsetenv(name); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(os.Setenv("TMPDIR", dir), os.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "none")))
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
@@ -67,7 +68,9 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the API server at %s what it serves: %w", cfg.Host, err)
 	}
-	clientset, err := kubernetes.NewForConfigAndClient(cfg, m.GetHTTPClient())
+	compact := rest.CopyConfig(cfg)
+	compact.ContentType = runtime.ContentTypeProtobuf // a third of the work of reading pods as JSON
+	clientset, err := kubernetes.NewForConfigAndClient(compact, m.GetHTTPClient())
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -26,6 +27,7 @@ func managerOptions(o Options) manager.Options {
 		Label:                 labels.SelectorFromSet(labels.Set{secret.OwnerLabel: secret.OwnerValue}),
 		UnsafeDisableDeepCopy: new(true),
 		SyncPeriod:            new(o.Resync),
+		Transform:             withoutCredentials(o.files()),
 	}}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
 		byObject[metadataOf(kind)] = cache.ByObject{Transform: bare}
@@ -47,6 +49,16 @@ func managerOptions(o Options) manager.Options {
 		LeaderElectionReleaseOnCancel: true,
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
+	}
+}
+
+// withoutCredentials keeps credentials out of the cache: once written they are the API server's, and nobody can find them in the controller's memory.
+func withoutCredentials(f secret.Files) toolscache.TransformFunc {
+	return func(obj any) (any, error) {
+		if s, ok := obj.(*corev1.Secret); ok {
+			secret.Reduce(s, f)
+		}
+		return obj, nil
 	}
 }
 

@@ -209,8 +209,7 @@ func (r *reconciler) target(g *gathered, arn role.ARN, duration time.Duration) s
 			ExternalID: r.settings.ExternalIDOf(g.name.Namespace),
 			Tags:       r.settings.tags(g.name.Namespace),
 		},
-		MountPath: r.settings.MountPath,
-		Region:    r.region,
+		Files: r.files,
 	}
 	if g.resource != nil {
 		t.Labels = g.resource.Labels
@@ -221,9 +220,6 @@ func (r *reconciler) target(g *gathered, arn role.ARN, duration time.Duration) s
 
 // hold reads an existing Secret of the controller's own. One that cannot be read holds dead credentials.
 func (g *gathered) hold(s *corev1.Secret) {
-	g.held = &held{secret: s, role: string(s.Data[secret.RoleARNKey])}
-	if c, err := secret.Read(s); err == nil {
-		g.held.credentials, g.held.intact = c, secret.Intact(s, g.target, c)
-	}
+	g.held = &held{secret: s, role: string(s.Data[secret.RoleARNKey]), credentials: secret.Held(s), intact: secret.Intact(s, g.target)}
 	g.spread = refresh.Spread(g.name.String(), g.held.life())
 }

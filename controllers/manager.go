@@ -21,6 +21,7 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/secret"
 )
 
 // Name is the controller's: of its Lease, its events and its log lines.
@@ -45,6 +46,11 @@ type Options struct {
 	Resync time.Duration
 	Clock  clock.PassiveClock
 	Log    logr.Logger
+}
+
+// files are what pods find in a Secret besides credentials.
+func (o *Options) files() secret.Files {
+	return secret.Files{MountPath: o.MountPath, Region: o.Credentials.Region()}
 }
 
 const (
@@ -87,7 +93,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		assume:      o.Credentials.Assume,
 		authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
 		servesRoles: servesRoles,
-		region:      o.Credentials.Region(),
+		files:       o.files(),
 		settings:    o.Settings,
 		metrics:     o.Metrics,
 		clock:       o.Clock,

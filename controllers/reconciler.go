@@ -14,6 +14,7 @@ import (
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/secret"
 )
 
 // What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml. "get" on Secrets is for the one that is in the
@@ -46,8 +47,8 @@ type reconciler struct {
 	authorizer policy.Authorizer
 	// servesRoles tells whether the cluster has AWSIAMRoles.
 	servesRoles bool
-	// region is told to pods in the AWS config file.
-	region   string
+	// files are what pods find in a Secret besides credentials.
+	files    secret.Files
 	settings Settings
 	metrics  *metrics.Metrics
 	clock    clock.PassiveClock

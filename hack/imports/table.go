@@ -13,7 +13,7 @@ var table = map[string][]string{
 		"pkg/role", awsSDK, "github.com/aws/smithy-go",
 		"golang.org/x/sync/singleflight", "golang.org/x/time/rate",
 	},
-	"pkg/secret":  {"pkg/demand", "pkg/credentials", kubernetesAPI, kubernetesTypes},
+	"pkg/secret":  {"pkg/role", "pkg/demand", "pkg/credentials", kubernetesAPI, kubernetesTypes},
 	"pkg/refresh": {},
 	"pkg/metrics": {"github.com/prometheus/client_golang"},
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // Owned tells whether a Secret is the controller's own: it has the label, and no other controller claims it.
@@ -26,7 +27,7 @@ const ownerKind = "AWSIAMRole"
 // OfAWSIAMRole tells whether a Secret belongs to an AWSIAMRole.
 func OfAWSIAMRole(s metav1.Object) bool { return s.GetLabels()[TypeLabel] == TypeAWSIAMRole }
 
-// Read returns the credentials in a Secret. The error says what is missing; it never holds what is there.
+// Read returns the credentials in a Secret that is not reduced. The error says what is missing; it never holds what is there.
 func Read(s *corev1.Secret) (credentials.Credentials, error) {
 	var process processCredentials
 	if err := json.Unmarshal(s.Data[JSONKey], &process); err != nil {
@@ -65,15 +66,47 @@ func ReadLifetime(s *corev1.Secret) (issued, expires time.Time, err error) {
 	return issued, expires, nil
 }
 
-// Intact tells whether a Secret says what rendering its target with its own credentials would say: nobody edited it, and it
-// is for this role, session, mount path and owner. Labels, annotations and keys that others added do not count.
-func Intact(s *corev1.Secret, t Target, held credentials.Credentials) bool {
-	want := Render(t, held)
-	if OfAWSIAMRole(s) != OfAWSIAMRole(want) {
-		return false
+// What is known of a reduced Secret's credentials, in its StringData.
+const (
+	knownID    = "access-key-id"
+	knownWhole = "whole"
+)
+
+// Reduce takes the credentials out of a Secret, so that what keeps it in memory holds none of them, and only a fraction of the bytes. Of the data,
+// expire and role-arn stay; what else is to be known goes to StringData, which no API server ever delivers. A reduced Secret is never to be written.
+func Reduce(s *corev1.Secret, f Files) {
+	if s.StringData != nil {
+		return // it is reduced already
 	}
-	return includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && includes(s.Data, want.Data, bytes.Equal) &&
-		slices.Equal(ownerUIDs(s), ownerUIDs(want))
+	known := map[string]string{}
+	if c, err := Read(s); err == nil {
+		known[knownID] = c.AccessKeyID
+		if of, err := role.ParseARN(string(s.Data[RoleARNKey])); err == nil && includes(s.Data, f.data(of, c), bytes.Equal) {
+			known[knownWhole] = ""
+		}
+	}
+	s.StringData = known
+	s.Data = map[string][]byte{ExpireKey: s.Data[ExpireKey], RoleARNKey: s.Data[RoleARNKey]}
+	s.ManagedFields = nil
+}
+
+// Held are the credentials that were in a reduced Secret, without what is secret about them. They are zero if none could be read.
+func Held(s *corev1.Secret) credentials.Credentials {
+	id := s.StringData[knownID]
+	issued, expires, err := ReadLifetime(s)
+	if id == "" || err != nil {
+		return credentials.Credentials{}
+	}
+	return credentials.Credentials{AccessKeyID: id, Issued: issued, Expires: expires}
+}
+
+// Intact tells whether a reduced Secret said what rendering its target with its own credentials would say: nobody edited it, and it
+// is for this role, session, mount path and owner. Labels, annotations and keys that others added do not count.
+func Intact(s *corev1.Secret, t Target) bool {
+	want := t.meta(Held(s))
+	_, whole := s.StringData[knownWhole]
+	return whole && string(s.Data[RoleARNKey]) == t.Session.Role.String() && OfAWSIAMRole(s) == OfAWSIAMRole(&want) &&
+		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && slices.Equal(ownerUIDs(s), ownerUIDs(&want))
 }
 
 // Replace is the rendered Secret in place of an existing one, whose identity stays, so that the API server refuses to write if it is no
@@ -102,9 +135,9 @@ func merge(existing, ours map[string]string) map[string]string {
 func isAWSIAMRole(o metav1.OwnerReference) bool { return o.Kind == ownerKind }
 
 // ownerUIDs are the AWSIAMRoles that own a Secret.
-func ownerUIDs(s *corev1.Secret) []types.UID {
+func ownerUIDs(s metav1.Object) []types.UID {
 	var uids []types.UID
-	for _, o := range s.OwnerReferences {
+	for _, o := range s.GetOwnerReferences() {
 		if isAWSIAMRole(o) {
 			uids = append(uids, o.UID)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestReadGivesBackWhatWasRendered(t *testing.T) {
 			if got.SecretAccessKey.Reveal() != want.SecretAccessKey.Reveal() || got.SessionToken.Reveal() != want.SessionToken.Reveal() {
 				t.Error("the secrets differ")
 			}
-			if !secret.Intact(s, target(t), got) {
+			if !intact(s, target(t)) {
 				t.Error("is not intact")
 			}
 		})
@@ -117,7 +118,7 @@ func TestReadUpstreamsSecret(t *testing.T) {
 	if !secret.Owned(upstream) {
 		t.Error("is not taken for the controller's own")
 	}
-	if secret.Intact(upstream, target(t), got) {
+	if intact(upstream, target(t)) {
 		t.Error("is taken for a Secret as this controller writes it, so that it would never get the keys that upstream's lacks")
 	}
 }
@@ -180,10 +181,62 @@ func TestOwned(t *testing.T) {
 	}
 }
 
-// intact judges a Secret as the controller finds it: what it holds is read first.
-func intact(s *corev1.Secret, to secret.Target) bool {
-	c, err := secret.Read(s)
-	return err == nil && secret.Intact(s, to, c)
+// intact judges a Secret as the controller keeps it: without its credentials.
+func intact(s *corev1.Secret, to secret.Target) bool { return secret.Intact(reduced(s, to), to) }
+
+func reduced(s *corev1.Secret, to secret.Target) *corev1.Secret {
+	s = s.DeepCopy()
+	secret.Reduce(s, to.Files)
+	return s
+}
+
+func TestAReducedSecretHoldsNoCredentials(t *testing.T) {
+	want := held(time.Hour)
+	s := secret.Render(target(t), want)
+	s.Data["notes"] = []byte("s3cr3t")
+	s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	s.UID, s.ResourceVersion = "u-1", "42"
+	got := reduced(s, target(t))
+	if text := fmt.Sprintf("%+v %q", got, got.Data); strings.Contains(text, want.SecretAccessKey.Reveal()) || strings.Contains(text, want.SessionToken.Reveal()) ||
+		strings.Contains(text, "s3cr3t") || strings.Contains(text, "kubectl") {
+		t.Errorf("it holds what it must not: %s", text)
+	}
+	if got.UID != "u-1" || got.ResourceVersion != "42" || got.Name != s.Name || got.Namespace != s.Namespace {
+		t.Errorf("it is another Secret: %s/%s", got.Namespace, got.Name)
+	}
+	known := secret.Held(got)
+	if known.AccessKeyID != want.AccessKeyID || known.Issued != want.Issued || known.Expires != want.Expires || known.UsableUntil() != want.UsableUntil() {
+		t.Errorf("of the credentials it knows %+v", known)
+	}
+	if again := reduced(got, target(t)); !reflect.DeepEqual(again, got) {
+		t.Errorf("reduced twice it is %+v", again)
+	}
+}
+
+func TestAReducedSecretWhoseCredentialsCannotBeRead(t *testing.T) {
+	for says, edit := range map[string]func(*corev1.Secret){
+		"empty":      func(s *corev1.Secret) { s.Data = nil },
+		"broken":     func(s *corev1.Secret) { s.Data["credentials.json"] = []byte("{") },
+		"no expiry":  func(s *corev1.Secret) { delete(s.Data, "expire") },
+		"bad expiry": func(s *corev1.Secret) { s.Data["expire"] = []byte("tomorrow") },
+	} {
+		t.Run(says, func(t *testing.T) {
+			s := secret.Render(target(t), held(time.Hour))
+			edit(s)
+			if known := secret.Held(reduced(s, target(t))); known != (credentials.Credentials{}) {
+				t.Errorf("knows %+v", known)
+			}
+		})
+	}
+}
+
+// What marks a reduced Secret cannot come from outside: an API server takes it as data.
+func TestAForgedSecretIsNotIntact(t *testing.T) {
+	s := secret.Render(target(t), held(time.Hour))
+	s.Data = map[string][]byte{"expire": s.Data["expire"], "role-arn": s.Data["role-arn"], "access-key-id": []byte("ASIAEXAMPLE"), "whole": nil}
+	if known := secret.Held(reduced(s, target(t))); intact(s, target(t)) || known.AccessKeyID != "" {
+		t.Errorf("it passes for one that holds %+v", known)
+	}
 }
 
 func TestEditedSecretIsNotIntact(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/demand"
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // The label by which a Secret is the controller's own. Without it, a Secret is never touched.
@@ -54,13 +55,18 @@ const (
 type Target struct {
 	Name    types.NamespacedName
 	Session credentials.Session
+	Files
+	// Owner is the AWSIAMRole that the Secret is for, and Labels are its own; nil if it is for pods.
+	Owner  *metav1.OwnerReference
+	Labels map[string]string
+}
+
+// Files is what the files of all Secrets have in common.
+type Files struct {
 	// MountPath is the absolute path at which pods mount the Secret.
 	MountPath string
 	// Region goes into the AWS config file, if it is set.
 	Region string
-	// Owner is the AWSIAMRole that the Secret is for, and Labels are its own; nil if it is for pods.
-	Owner  *metav1.OwnerReference
-	Labels map[string]string
 }
 
 // labels are those of the owner, which can never take the place of the controller's own.
@@ -105,37 +111,43 @@ type containerCredentials struct {
 
 // Render makes the Secret of a target from credentials of its role.
 func Render(t Target, c credentials.Credentials) *corev1.Secret {
-	arn, account, expiration := t.Session.Role.String(), t.Session.Role.Account(), timestamp(c.UsableUntil())
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: t.Name.Namespace,
-			Name:      t.Name.Name,
-			Labels:    t.labels(),
-			Annotations: map[string]string{
-				RoleARNAnnotation:         arn,
-				AccessKeyIDAnnotation:     c.AccessKeyID,
-				SessionNameAnnotation:     t.Session.Name,
-				SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
-				IssuedAtAnnotation:        timestamp(c.Issued),
-			},
-			OwnerReferences: t.owners(),
+	return &corev1.Secret{ObjectMeta: t.meta(c), Type: corev1.SecretTypeOpaque, Data: t.data(t.Session.Role, c)}
+}
+
+// meta is all of the Secret but what it holds.
+func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: t.Name.Namespace,
+		Name:      t.Name.Name,
+		Labels:    t.labels(),
+		Annotations: map[string]string{
+			RoleARNAnnotation:         t.Session.Role.String(),
+			AccessKeyIDAnnotation:     c.AccessKeyID,
+			SessionNameAnnotation:     t.Session.Name,
+			SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
+			IssuedAtAnnotation:        timestamp(c.Issued),
 		},
-		Type: corev1.SecretTypeOpaque,
-		Data: map[string][]byte{
-			ExpireKey:  []byte(timestamp(c.Expires)),
-			RoleARNKey: []byte(arn),
-			StaticKey:  static(c),
-			ProcessKey: []byte("[default]\n" + processLine(t)),
-			JSONKey: encode(processCredentials{
-				Version: 1, AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
-				Expiration: expiration, AccountId: account,
-			}),
-			ConfigKey: config(t),
-			ContainerKey: encode(containerCredentials{
-				AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), Token: c.SessionToken.Reveal(),
-				Expiration: expiration, AccountId: account, RoleArn: arn,
-			}),
-		},
+		OwnerReferences: t.owners(),
+	}
+}
+
+// data are the files for credentials of a role.
+func (f Files) data(of role.ARN, c credentials.Credentials) map[string][]byte {
+	arn, account, expiration := of.String(), of.Account(), timestamp(c.UsableUntil())
+	return map[string][]byte{
+		ExpireKey:  []byte(timestamp(c.Expires)),
+		RoleARNKey: []byte(arn),
+		StaticKey:  static(c),
+		ProcessKey: []byte("[default]\n" + f.processLine()),
+		JSONKey: encode(processCredentials{
+			Version: 1, AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
+			Expiration: expiration, AccountId: account,
+		}),
+		ConfigKey: f.config(),
+		ContainerKey: encode(containerCredentials{
+			AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), Token: c.SessionToken.Reveal(),
+			Expiration: expiration, AccountId: account, RoleArn: arn,
+		}),
 	}
 }
 
@@ -152,16 +164,16 @@ func static(c credentials.Credentials) []byte {
 }
 
 // config is an AWS config file, for SDKs that look for credential_process there only.
-func config(t Target) []byte {
+func (f Files) config() []byte {
 	text := "[default]\n"
-	if t.Region != "" {
-		text += "region = " + t.Region + "\n"
+	if f.Region != "" {
+		text += "region = " + f.Region + "\n"
 	}
-	return []byte(text + "sts_regional_endpoints = regional\n" + processLine(t))
+	return []byte(text + "sts_regional_endpoints = regional\n" + f.processLine())
 }
 
-func processLine(t Target) string {
-	return "credential_process = cat " + t.MountPath + "/" + JSONKey + "\n"
+func (f Files) processLine() string {
+	return "credential_process = cat " + f.MountPath + "/" + JSONKey + "\n"
 }
 
 // timestamp is the one form that every AWS SDK reads: UTC, whole seconds, Z.

@@ -38,10 +38,9 @@ func target(tb testing.TB) secret.Target {
 		tb.Fatal(err)
 	}
 	return secret.Target{
-		Name:      types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"},
-		Session:   credentials.Session{Role: arn, Name: "prod.payments.aws-iam-app", Duration: time.Hour},
-		MountPath: "/meta/aws-iam",
-		Region:    "cn-north-1",
+		Name:    types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"},
+		Session: credentials.Session{Role: arn, Name: "prod.payments.aws-iam-app", Duration: time.Hour},
+		Files:   secret.Files{MountPath: "/meta/aws-iam", Region: "cn-north-1"},
 	}
 }
 

@@ -19,15 +19,15 @@ import (
 )
 
 // request asks for a role under the base arn:aws:iam::123456789012:role/, unless reference is an ARN.
-func request(t *testing.T, serviceAccount, reference string) policy.Request {
-	t.Helper()
+func request(tb testing.TB, serviceAccount, reference string) policy.Request {
+	tb.Helper()
 	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	arn, err := base.Resolve(reference)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return policy.Request{Subject: policy.Subject{Namespace: "shop", ServiceAccount: serviceAccount}, Role: arn, Base: base}
 }

@@ -1,0 +1,57 @@
+package secret_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// ofRealSize are credentials as long as those of STS, whose tokens have about a thousand characters.
+func ofRealSize() credentials.Credentials {
+	c := held(time.Hour)
+	c.SecretAccessKey = credentials.Redact(strings.Repeat("k", 40))
+	c.SessionToken = credentials.Redact(strings.Repeat("t", 1000))
+	return c
+}
+
+func BenchmarkRender(b *testing.B) {
+	to, c := target(b), ofRealSize()
+	b.ReportAllocs()
+	for b.Loop() {
+		secret.Render(to, c)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	s := secret.Render(target(b), ofRealSize())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := secret.Read(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkReadLifetime(b *testing.B) {
+	s := secret.Render(target(b), ofRealSize())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := secret.ReadLifetime(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkIntact(b *testing.B) {
+	to, c := target(b), ofRealSize()
+	s := secret.Render(to, c)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !secret.Intact(s, to, c) {
+			b.Fatal("is not intact")
+		}
+	}
+}

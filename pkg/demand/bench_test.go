@@ -45,6 +45,19 @@ func realPods(tb testing.TB) map[string]*corev1.Pod {
 	}
 }
 
+// Every pod of the cluster goes through Wants when the controller starts, and most want nothing: they must leave nothing behind.
+func TestWantsAllocatesNothing(t *testing.T) {
+	ephemeral := realPod(t, ephemeralContainer("debug", env("tls"), envFrom("tls")), projected("more", "ca", "token"))
+	for what, p := range map[string]*corev1.Pod{"a real pod": realPod(t), "an ephemeral container, too": ephemeral} {
+		if demand.Wants(p) {
+			t.Fatal(what, "wants something")
+		}
+		if n := testing.AllocsPerRun(100, func() { demand.Wants(p) }); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+}
+
 func BenchmarkWants(b *testing.B) {
 	for what, p := range realPods(b) {
 		b.Run(what, func(b *testing.B) {

@@ -5,6 +5,7 @@ package demand
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,13 @@ type Finding struct {
 	Reason string
 	// Note says what is wrong, in which container, and what to do.
 	Note string
+}
+
+// find adds a Finding, if it is not there yet.
+func (d *Demand) find(f Finding) {
+	if !slices.Contains(d.Findings, f) {
+		d.Findings = append(d.Findings, f)
+	}
 }
 
 // The reasons of a Finding.

@@ -2,7 +2,7 @@ package demand
 
 import (
 	"cmp"
-	"maps"
+	"iter"
 	"slices"
 	"strings"
 
@@ -25,16 +25,16 @@ func FromPod(pod *corev1.Pod, mountPath string) []Demand {
 	}
 
 	for i := range pod.Spec.Volumes {
-		for _, p := range projections(&pod.Spec.Volumes[i]) {
+		for p := range projections(&pod.Spec.Volumes[i]) {
 			if d := want(p.secret); d != nil {
 				d.Findings = append(d.Findings, inspectVolume(pod, p, mountPath)...)
 			}
 		}
 	}
 	for container := range containers(pod) {
-		for _, secret := range fromEnvironment(container) {
+		for secret := range fromEnvironment(container) {
 			if d := want(secret); d != nil {
-				d.Findings = append(d.Findings, inEnvironment(container.Name, secret))
+				d.find(inEnvironment(container.Name, secret))
 			}
 		}
 	}
@@ -50,14 +50,14 @@ func FromPod(pod *corev1.Pod, mountPath string) []Demand {
 // Wants tells whether a pod wants anything, at a small part of the cost of FromPod. Most pods of a cluster want nothing.
 func Wants(pod *corev1.Pod) bool {
 	for i := range pod.Spec.Volumes {
-		for _, p := range projections(&pod.Spec.Volumes[i]) {
+		for p := range projections(&pod.Spec.Volumes[i]) {
 			if strings.HasPrefix(p.secret, SecretPrefix) {
 				return true
 			}
 		}
 	}
 	for container := range containers(pod) {
-		for _, secret := range fromEnvironment(container) {
+		for secret := range fromEnvironment(container) {
 			if strings.HasPrefix(secret, SecretPrefix) {
 				return true
 			}
@@ -74,25 +74,26 @@ type projection struct {
 	optional bool
 }
 
-// projections are the Secrets in a volume: one in a Secret's volume, any number in a projected one.
-func projections(v *corev1.Volume) []projection {
-	switch {
-	case v.Secret != nil:
-		return []projection{{v.Name, v.Secret.SecretName, v.Secret.Items, isTrue(v.Secret.Optional)}}
-	case v.Projected != nil:
-		var all []projection
-		for _, source := range v.Projected.Sources {
-			if s := source.Secret; s != nil {
-				all = append(all, projection{v.Name, s.Name, s.Items, isTrue(s.Optional)})
+// projections yields the Secrets in a volume: one in a Secret's volume, any number in a projected one.
+func projections(v *corev1.Volume) iter.Seq[projection] {
+	return func(yield func(projection) bool) {
+		if s := v.Secret; s != nil {
+			yield(projection{v.Name, s.SecretName, s.Items, isTrue(s.Optional)})
+			return
+		}
+		if v.Projected == nil {
+			return
+		}
+		for i := range v.Projected.Sources {
+			if s := v.Projected.Sources[i].Secret; s != nil && !yield(projection{v.Name, s.Name, s.Items, isTrue(s.Optional)}) {
+				return
 			}
 		}
-		return all
 	}
-	return nil
 }
 
 // containers yields every container of a pod, whatever its kind, as far as environment and mounts go.
-func containers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
+func containers(pod *corev1.Pod) iter.Seq[*corev1.Container] {
 	return func(yield func(*corev1.Container) bool) {
 		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 			for i := range list {
@@ -102,34 +103,27 @@ func containers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
 			}
 		}
 		for i := range pod.Spec.EphemeralContainers {
-			c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-			if !yield(&c) {
+			if !yield((*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)) {
 				return
 			}
 		}
 	}
 }
 
-// fromEnvironment names the Secrets that a container reads into environment variables, each once, in the order of their names.
-func fromEnvironment(c *corev1.Container) []string {
-	var names map[string]bool
-	add := func(name string) {
-		if names == nil {
-			names = map[string]bool{}
+// fromEnvironment yields the Secrets that a container reads into environment variables, each as often as it does.
+func fromEnvironment(c *corev1.Container) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range c.Env {
+			if from := c.Env[i].ValueFrom; from != nil && from.SecretKeyRef != nil && !yield(from.SecretKeyRef.Name) {
+				return
+			}
 		}
-		names[name] = true
-	}
-	for i := range c.Env {
-		if from := c.Env[i].ValueFrom; from != nil && from.SecretKeyRef != nil {
-			add(from.SecretKeyRef.Name)
-		}
-	}
-	for i := range c.EnvFrom {
-		if ref := c.EnvFrom[i].SecretRef; ref != nil {
-			add(ref.Name)
+		for i := range c.EnvFrom {
+			if ref := c.EnvFrom[i].SecretRef; ref != nil && !yield(ref.Name) {
+				return
+			}
 		}
 	}
-	return slices.Sorted(maps.Keys(names))
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -13,9 +13,12 @@ func leaseName(namespaces []string) string {
 	if len(namespaces) == 0 {
 		return Name
 	}
-	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(namespaces)), ",")))
+	sum := sha256.Sum256([]byte(strings.Join(distinct(namespaces), ",")))
 	return Name + "-" + hex.EncodeToString(sum[:4])
 }
+
+// distinct are the names in order, each once.
+func distinct(names []string) []string { return slices.Compact(slices.Sorted(slices.Values(names))) }
 
 // inClusterNamespace is where a pod finds the namespace that it runs in.
 const inClusterNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"

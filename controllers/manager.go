@@ -80,7 +80,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	scopes := o.Namespaces
+	scopes := distinct(o.Namespaces)
 	if len(scopes) == 0 {
 		scopes = []string{""}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/controllers"
@@ -286,19 +285,4 @@ func TestTheWholeClusterIsServedWithoutNamespaces(t *testing.T) {
 	w.start(func(o *controllers.Options) { o.Namespaces = nil })
 	w.pod("app", role("orders"))
 	w.wait("aws-iam-orders")
-}
-
-func TestSeveralNamespaces(t *testing.T) {
-	w := newWorld(t)
-	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	w.must(w.Create(t.Context(), other))
-	w.start(func(o *controllers.Options) { o.Namespaces = append(o.Namespaces, other.Name) })
-	w.pod("app", role("orders"))
-	w.wait("aws-iam-orders")
-	w.namespace = other.Name
-	w.pod("app", role("orders"))
-	w.wait("aws-iam-orders")
-	if a := w.assumed("*"); a < 2 {
-		t.Error("one session served two namespaces")
-	}
 }

@@ -44,19 +44,21 @@ func (r *reconciler) issue(ctx context.Context, g *gathered) outcome {
 	if g.held == nil {
 		err = r.client.Create(ctx, rendered)
 	} else {
-		err = r.overwrite(ctx, g.held.secret.ObjectMeta, rendered)
+		rendered, err = r.overwrite(ctx, g.held.secret.ObjectMeta, rendered)
 	}
 	if err != nil {
 		return outcome{failure: r.explainWrite(ctx, g, err)}
 	}
+	r.writes.note(rendered)
 	return outcome{issued: &c}
 }
 
 // overwrite replaces what is in the Secret that was judged. If somebody changed it meanwhile, as those do who add labels, it is looked at
 // again: as long as it is the same one and still the controller's, the credentials go in.
-func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, rendered *corev1.Secret) error {
-	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		err := r.client.Update(ctx, secret.Replace(judged, rendered))
+func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, rendered *corev1.Secret) (written *corev1.Secret, err error) {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		written = secret.Replace(judged, rendered)
+		err := r.client.Update(ctx, written)
 		if !apierrors.IsConflict(err) {
 			return err
 		}
@@ -66,6 +68,7 @@ func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, re
 		}
 		return err
 	})
+	return written, err
 }
 
 // codeOf is a word for an error that stays the same when it comes back.

@@ -101,16 +101,21 @@ func (r *reconciler) awsIAMRole(ctx context.Context, name types.NamespacedName) 
 	return &resource, nil
 }
 
-// existing is the controller's own Secret of this name, or nil.
+// existing is the controller's own Secret of this name, or nil. If the cache does not have yet what was written last, the API server is asked.
 func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
-	var s corev1.Secret
-	if err := r.client.Get(ctx, name, &s); err != nil {
+	s := &corev1.Secret{}
+	err := r.client.Get(ctx, name, s)
+	if r.writes.unseen(name, s.ResourceVersion) {
+		s = &corev1.Secret{}
+		err = r.live.Get(ctx, name, s)
+	}
+	if err != nil {
 		return nil, ignoreNotFound(err)
 	}
-	if !secret.Owned(&s) || (secret.OfAWSIAMRole(&s) && !r.servesRoles) {
+	if !secret.Owned(s) || (secret.OfAWSIAMRole(s) && !r.servesRoles) {
 		return nil, nil
 	}
-	return &s, nil
+	return s, nil
 }
 
 // foreign asks the API server itself whether there is a Secret of this name that is not the controller's, and says what to do about it.

@@ -100,6 +100,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		events:      announcer{m.GetEventRecorder(Name)},
 		failures:    newFailures(),
 		verdicts:    newVerdicts(),
+		writes:      newWrites(),
 	}
 	return m, errors.Join(
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: scopes, pods: r.pods}),

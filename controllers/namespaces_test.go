@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"regexp"
@@ -333,4 +334,81 @@ func TestRightsOfSeveralNamespaces(t *testing.T) {
 	}
 	first.onlyIn(a, a2)
 	second.onlyIn(b)
+}
+
+// slowWatch is a connection over which what a watch of Secrets yields comes late, as long as it is held.
+type slowWatch struct {
+	next      http.RoundTripper
+	namespace string
+	held      sync.RWMutex
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *slowWatch) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := s.next.RoundTrip(r)
+	if err == nil && strings.HasSuffix(r.URL.Path, "/namespaces/"+s.namespace+"/secrets") && r.URL.Query().Has("watch") {
+		answer.Body = slowBody{answer.Body, &s.held}
+	}
+	return answer, err
+}
+
+type slowBody struct {
+	io.ReadCloser
+	held *sync.RWMutex
+}
+
+// Read implements io.Reader.
+func (b slowBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.held.RLock()
+	defer b.held.RUnlock()
+	return n, err
+}
+
+// Each namespace has a watch of its own, and what is seen by one tells nothing about another. A Secret that has just been written is not written again
+// because its namespace's watch is slow.
+func TestASlowWatchCostsNoSecondSession(t *testing.T) {
+	for _, test := range []struct {
+		what   string
+		before func(*world)
+	}{
+		{"a new Secret", func(*world) {}},
+		{"a renewed Secret", func(a *world) { a.stray("orders", 40*time.Minute) }},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			a := newWorld(t)
+			b := a.another()
+			test.before(a)
+			slow := &slowWatch{namespace: a.namespace}
+			cfg := rest.CopyConfig(asController)
+			cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { slow.next = next; return slow })
+			a.startAs(cfg, serving(a, b), func(o *controllers.Options) { o.MaxConcurrentReconciles, o.UnusedGracePeriod = 1, time.Hour })
+			a.pod("warm", role("warm"))
+			a.wait("aws-iam-warm")
+
+			slow.held.Lock()
+			t.Cleanup(sync.OnceFunc(slow.held.Unlock))
+			a.pod("first", role("orders"))
+			s := a.wait("aws-iam-orders")
+			b.pod("app", role("orders"))
+			b.wait("aws-iam-orders")
+			for _, name := range []string{"second", "third", "fourth"} {
+				a.pod(name, role("orders"), mounting("aws-iam-"+name, "/other"))
+				a.wait("aws-iam-" + name) // it comes after the other in the only worker's queue
+			}
+			if now := a.secret("aws-iam-orders"); now.ResourceVersion != s.ResourceVersion {
+				t.Error("the Secret was written again")
+			}
+			if n := a.assumed("*"); n != 6 {
+				t.Errorf("%d calls of AssumeRole for 6 Secrets", n)
+			}
+
+			w := a
+			w.must(w.Delete(t.Context(), s))
+			a.pod("fifth", role("orders"))
+			if again := a.wait("aws-iam-orders"); again.UID == s.UID {
+				t.Error("a Secret that was deleted is still there")
+			}
+		})
+	}
 }

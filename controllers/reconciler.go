@@ -35,7 +35,7 @@ import (
 type reconciler struct {
 	// client reads Secrets from a cache that has seen its own writes.
 	client client.Client
-	// live reads the metadata of Secrets that are not in the cache, as they are not the controller's.
+	// live reads what the cache does not have: the metadata of Secrets that are not the controller's, and one that was just written.
 	live client.Reader
 	pods *podStore
 	// caller tells who the controller is, and assume gets credentials.
@@ -55,6 +55,7 @@ type reconciler struct {
 	events   announcer
 	failures *failures
 	verdicts *verdicts
+	writes   *writes
 }
 
 // minRequeue keeps a decision whose time has come from spinning.

@@ -31,6 +31,7 @@ func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outc
 	case !g.wanted && g.held == nil:
 		r.failures.clear(g.name)
 		r.verdicts.forget(g.name)
+		r.writes.forget(g.name)
 		r.pods.forget(g.name)
 	}
 	return r.recordStatus(ctx, log, g, d, o, at)

@@ -108,6 +108,7 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 	if r.writes.unseen(name, s.ResourceVersion) {
 		s = &corev1.Secret{}
 		err = r.live.Get(ctx, name, s)
+		secret.Reduce(s, r.files)
 	}
 	if err != nil {
 		return nil, ignoreNotFound(err)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -17,18 +19,24 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// checkHealth adds the probes. Ready means that pods and Secrets are known, on a standby too; live means that the process answers. Neither
-// asks STS: no restart would mend it.
-func checkHealth(m manager.Manager, pods *podStore) error {
-	secrets, err := m.GetCache().GetInformer(context.Background(), &corev1.Secret{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return err
+// checkHealth adds the probes. Ready means that pods and all that is watched are known; live means that the process answers. Neither asks STS: no
+// restart would mend it.
+//
+// It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait for.
+func checkHealth(m manager.Manager, pods *podStore, watched []client.Object) error {
+	var informers []cache.Informer
+	for _, object := range watched {
+		informer, err := m.GetCache().GetInformer(context.Background(), object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return err
+		}
+		informers = append(informers, informer)
 	}
 	return errors.Join(
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("caches", func(*http.Request) error {
-			if !pods.isSynced() || !secrets.HasSynced() {
-				return errors.New("pods and Secrets are not all known yet")
+			if !pods.isSynced() || slices.ContainsFunc(informers, func(i cache.Informer) bool { return !i.HasSynced() }) {
+				return errors.New("pods, Secrets and who may have which role are not all known yet")
 			}
 			return nil
 		}),

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -106,7 +107,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: scopes, pods: r.pods}),
 		m.Add(introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}),
 		addController(m, o, r),
-		checkHealth(m, r.pods),
+		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
 	)
 }
@@ -119,6 +120,18 @@ func serves(m manager.Manager, log logr.Logger) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// watched is all that the manager's cache holds.
+func watched(modes []string, roles bool) []client.Object {
+	all := []client.Object{&corev1.Secret{}}
+	if roles {
+		all = append(all, &v1.AWSIAMRole{})
+	}
+	for _, kind := range watchedKinds(modes) {
+		all = append(all, metadataOf(kind))
+	}
+	return all
 }
 
 // addController ties the reconciler to its sources.

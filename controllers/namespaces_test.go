@@ -148,7 +148,7 @@ func (w *world) stray(name string, age time.Duration) *corev1.Secret {
 	w.must(err)
 	issued := time.Now().Add(-age)
 	target := secret.Target{
-		Name: types.NamespacedName{Namespace: w.namespace, Name: "aws-iam-" + name}, MountPath: "/meta/aws-iam", Region: region,
+		Name: types.NamespacedName{Namespace: w.namespace, Name: "aws-iam-" + name}, Files: secret.Files{MountPath: "/meta/aws-iam", Region: region},
 		Session: credentials.Session{Role: arn, Name: "test." + w.namespace + ".aws-iam-" + name, Duration: time.Hour},
 	}
 	s := secret.Render(target, credentials.Credentials{

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,9 +23,12 @@ type wanter struct {
 	// since is when the controller first saw the pod.
 	since   time.Time
 	demands []demand.Demand
-	// told is what the pod was told of each Secret; guarded by the store's lock.
-	told map[string]map[string]bool
+	// told is what the pod was told; guarded by the store's lock.
+	told []told
 }
+
+// told is something that a pod was told of a Secret.
+type told struct{ secret, about string }
 
 // secrets are the names of the Secrets that the pod wants.
 func (w *wanter) secrets() []types.NamespacedName {
@@ -51,8 +53,8 @@ type podStore struct {
 
 	lock   sync.RWMutex
 	byName map[types.NamespacedName]*wanter
-	// bySecret has the names of the pods that want a Secret.
-	bySecret map[types.NamespacedName]map[types.NamespacedName]*wanter
+	// bySecret has the pods that want a Secret, the first seen first.
+	bySecret map[types.NamespacedName][]*wanter
 	// left is when the last pod that wanted a Secret went away, as far as somebody listened; else it is not before listening began.
 	left      map[types.NamespacedName]time.Time
 	listening time.Time
@@ -69,7 +71,7 @@ func newPodStore(scopes []string, mountPath string, c clock.PassiveClock) *podSt
 		mountPath: mountPath,
 		clock:     c,
 		byName:    map[types.NamespacedName]*wanter{},
-		bySecret:  map[types.NamespacedName]map[types.NamespacedName]*wanter{},
+		bySecret:  map[types.NamespacedName][]*wanter{},
 		left:      map[types.NamespacedName]time.Time{},
 		unsynced:  map[string]bool{},
 		synced:    make(chan struct{}),
@@ -116,7 +118,6 @@ func (p *podStore) wanting(secret types.NamespacedName) (wants []want, noneSince
 			}
 		}
 	}
-	slices.SortFunc(wants, func(a, b want) int { return a.pod.since.Compare(b.pod.since) })
 	if left, ok := p.left[secret]; ok {
 		return wants, left
 	}
@@ -150,11 +151,7 @@ const findings = "finding "
 func (p *podStore) tell(pod *wanter, secret, about string) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if pod.told[secret][about] {
-		return false
-	}
-	pod.note(secret, about)
-	return true
+	return pod.note(told{secret, about})
 }
 
 // served notes that pods have what they want of a Secret: what goes wrong later is news again.
@@ -162,8 +159,8 @@ func (p *podStore) served(wants []want, secret string) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	for _, w := range wants {
-		maps.DeleteFunc(w.pod.told[secret], func(about string, _ bool) bool { return !strings.HasPrefix(about, findings) })
-		w.pod.note(secret, ReasonCreateCredentials)
+		w.pod.told = slices.DeleteFunc(w.pod.told, func(t told) bool { return t.secret == secret && !strings.HasPrefix(t.about, findings) })
+		w.pod.note(told{secret, ReasonCreateCredentials})
 	}
 }
 
@@ -172,7 +169,7 @@ func (p *podStore) forgive(wants []want, secret, about string) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	for _, w := range wants {
-		delete(w.pod.told[secret], about)
+		w.pod.told = slices.DeleteFunc(w.pod.told, func(t told) bool { return t == told{secret, about} })
 	}
 }
 
@@ -180,18 +177,16 @@ func (p *podStore) forgive(wants []want, secret, about string) {
 func (p *podStore) wasServed(pod *wanter, secret string) bool {
 	p.lock.RLock()
 	defer p.lock.RUnlock()
-	return pod.told[secret][ReasonCreateCredentials]
+	return slices.Contains(pod.told, told{secret, ReasonCreateCredentials})
 }
 
-// note remembers something about a Secret. The store's lock is held.
-func (w *wanter) note(secret, about string) {
-	if w.told == nil {
-		w.told = map[string]map[string]bool{}
+// note remembers what a pod was told, and returns whether this is news. The store's lock is held.
+func (w *wanter) note(t told) bool {
+	if slices.Contains(w.told, t) {
+		return false
 	}
-	if w.told[secret] == nil {
-		w.told[secret] = map[string]bool{}
-	}
-	w.told[secret][about] = true
+	w.told = append(w.told, t)
+	return true
 }
 
 // put takes in a pod as it is now. The pods' demands come with their creation; only ephemeral containers can add to them.
@@ -256,7 +251,7 @@ func (p *podStore) unlink(pod *wanter) []types.NamespacedName {
 	delete(p.byName, pod.name)
 	secrets := pod.secrets()
 	for _, secret := range secrets {
-		delete(p.bySecret[secret], pod.name)
+		p.bySecret[secret] = slices.DeleteFunc(p.bySecret[secret], func(w *wanter) bool { return w == pod })
 	}
 	return secrets
 }
@@ -269,10 +264,8 @@ func (p *podStore) link(pod *wanter) []types.NamespacedName {
 	p.byName[pod.name] = pod
 	secrets := pod.secrets()
 	for _, secret := range secrets {
-		if p.bySecret[secret] == nil {
-			p.bySecret[secret] = map[types.NamespacedName]*wanter{}
-		}
-		p.bySecret[secret][pod.name] = pod
+		at, _ := slices.BinarySearchFunc(p.bySecret[secret], pod, func(a, b *wanter) int { return a.since.Compare(b.since) })
+		p.bySecret[secret] = slices.Insert(p.bySecret[secret], at, pod)
 		delete(p.left, secret)
 	}
 	return secrets

@@ -1,7 +1,7 @@
 package controllers
 
 import (
-	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +15,7 @@ import (
 // An issue asks anew, and so does a change of what was asked about: of roles, bindings and Namespaces.
 type verdicts struct {
 	lock     sync.Mutex
-	bySecret map[types.NamespacedName]map[policy.Subject]judged
+	bySecret map[types.NamespacedName][]judged // of one or few Subjects each
 	// changed is when something changed last in a namespace, or under "" in the whole cluster.
 	changed map[string]time.Time
 	// begun is when the first question was asked: what changed just before it raises no event.
@@ -24,8 +24,9 @@ type verdicts struct {
 
 type judged struct {
 	policy.Verdict
-	role role.ARN
-	at   time.Time
+	subject policy.Subject
+	role    role.ARN
+	at      time.Time
 }
 
 // settling is how long after a change the API server, of which there may be several, might still answer as before. What it says meanwhile
@@ -33,7 +34,7 @@ type judged struct {
 const settling = 10 * time.Second
 
 func newVerdicts() *verdicts {
-	return &verdicts{bySecret: map[types.NamespacedName]map[policy.Subject]judged{}, changed: map[string]time.Time{}}
+	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}}
 }
 
 // get returns the verdict about a Subject and a role, if it holds still.
@@ -43,19 +44,24 @@ func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.
 	if v.begun.IsZero() {
 		v.begun = now
 	}
-	known, ok := v.bySecret[s][subject]
-	changed := v.lastChange(s.Namespace)
-	holds := ok && known.role == arn && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
+	all := v.bySecret[s]
+	i := slices.IndexFunc(all, about(subject))
+	if i < 0 {
+		return policy.Verdict{}, false
+	}
+	known, changed := all[i], v.lastChange(s.Namespace)
+	holds := known.role == arn && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
 	return known.Verdict, holds
 }
 
 func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.ARN, verdict policy.Verdict, now time.Time) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
-	if v.bySecret[s] == nil {
-		v.bySecret[s] = map[policy.Subject]judged{}
-	}
-	v.bySecret[s][subject] = judged{verdict, arn, now}
+	v.bySecret[s] = append(slices.DeleteFunc(v.bySecret[s], about(subject)), judged{verdict, subject, arn, now})
+}
+
+func about(subject policy.Subject) func(judged) bool {
+	return func(j judged) bool { return j.subject == subject }
 }
 
 // forget drops all that is known about a Secret.
@@ -84,9 +90,9 @@ func (v *verdicts) tidy(now time.Time) {
 		if now.Before(at.Add(settling)) {
 			continue
 		}
-		for secret, bySubject := range v.bySecret {
+		for secret, all := range v.bySecret {
 			if namespace == "" || namespace == secret.Namespace {
-				maps.DeleteFunc(bySubject, func(_ policy.Subject, j judged) bool { return j.at.Before(at.Add(settling)) })
+				v.bySecret[secret] = slices.DeleteFunc(all, func(j judged) bool { return j.at.Before(at.Add(settling)) })
 			}
 		}
 		delete(v.changed, namespace)

@@ -47,11 +47,22 @@ func BenchmarkReadLifetime(b *testing.B) {
 
 func BenchmarkIntact(b *testing.B) {
 	to, c := target(b), ofRealSize()
-	s := secret.Render(to, c)
+	s := reduced(secret.Render(to, c), to)
 	b.ReportAllocs()
 	for b.Loop() {
-		if !secret.Intact(s, to, c) {
+		if !secret.Intact(s, to) {
 			b.Fatal("is not intact")
 		}
+	}
+}
+
+func BenchmarkReduce(b *testing.B) {
+	to := target(b)
+	s := secret.Render(to, ofRealSize())
+	whole := s.Data
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Data, s.StringData = whole, nil
+		secret.Reduce(s, to.Files)
 	}
 }

@@ -1,19 +1,23 @@
 # syntax=docker/dockerfile:1
 
+# For those who build with Docker: the same files as in the image of make image.
+
 # Go cross-compiles: the build runs on the builder's own platform, whichever the
 # image is for.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
-COPY go.mod go.sum ./
-RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG TARGETOS TARGETARCH VERSION=dev
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /kube-aws-iam-controller ./cmd/kube-aws-iam-controller
+    make rootfs PLATFORMS=$TARGETOS/$TARGETARCH VERSION=$VERSION
 
-FROM gcr.io/distroless/static:nonroot
-COPY --from=build /kube-aws-iam-controller /kube-aws-iam-controller
+FROM scratch
+COPY --from=build /src/bin/rootfs /
+ARG VERSION=dev REVISION
+LABEL org.opencontainers.image.title=kube-aws-iam-controller \
+    org.opencontainers.image.version=$VERSION \
+    org.opencontainers.image.revision=$REVISION \
+    org.opencontainers.image.licenses=Apache-2.0
 # A number, so that the kubelet can tell it is not root (runAsNonRoot).
 USER 65532:65532
 ENTRYPOINT ["/kube-aws-iam-controller"]

@@ -1,9 +1,15 @@
 # make alone prints what there is. All of it needs no more than Go, make and
-# git, and no root; only race needs a C compiler, and only image needs Docker.
+# git, and no root; only race needs a C compiler.
 
-VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-IMAGE     ?= kube-aws-iam-controller:$(VERSION)
-PLATFORMS ?= linux/amd64,linux/arm64
+# Of one length in every clone, as the same commit makes the same image.
+VERSION    ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo dev)
+IMAGE      ?= kube-aws-iam-controller:$(VERSION)
+IMAGE_FILE ?= bin/kube-aws-iam-controller.tar
+PLATFORMS  ?= linux/amd64,linux/arm64
+
+# What the image says of its commit.
+REVISION          ?= $(shell git rev-parse HEAD 2>/dev/null)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 # How long each fuzz target runs, and the least share of statements, in percent,
 # that tests must run.
@@ -12,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . hack/localapi hack/tools
+MODULES  := . hack/image hack/localapi hack/tools
 
 # A failing command substitution before a command would go unnoticed; one on its
 # own does not.
@@ -27,9 +33,12 @@ help: ## Print this list
 
 ##@ Run
 
+# Neither the folder nor git's state gets into the binary.
+COMPILE := go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+
 .PHONY: build
 build: ## Build the controller into bin/
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(PROGRAM) ./cmd/kube-aws-iam-controller
+	$(COMPILE) -o $(PROGRAM) ./cmd/kube-aws-iam-controller
 
 .PHONY: run
 run: ## Run the controller against the current kubeconfig (ARGS="--flags")
@@ -39,15 +48,43 @@ run: ## Run the controller against the current kubeconfig (ARGS="--flags")
 demo: build ## Show the main job on a local API server and STS double (KEEP=1 leaves it up)
 	@$(WITH_API) go run ./hack/demo --controller $(PROGRAM) $(if $(KEEP),--keep)
 
+# For each platform a binary, such as bin/linux/amd64/kube-aws-iam-controller,
+# and the program that packs them.
+comma    := ,
+BINARIES := $(patsubst %,bin/%/kube-aws-iam-controller,$(subst $(comma), ,$(PLATFORMS)))
+PACK      = $(BIN)/image --binaries bin --platforms "$(PLATFORMS)" --tag "$(IMAGE)" --version "$(VERSION)" \
+	--revision "$(REVISION)" --created "$(SOURCE_DATE_EPOCH)"
+
 .PHONY: image
-image: ## Build the container image (IMAGE, PLATFORMS, BUILDX="--push" or "--load")
-	docker buildx build --platform $(PLATFORMS) --build-arg VERSION=$(VERSION) --tag $(IMAGE) $(BUILDX) .
+image: $(BINARIES) $(BIN)/image ## Build the container image as an OCI archive (IMAGE, PLATFORMS, IMAGE_FILE)
+	$(PACK) --archive "$(IMAGE_FILE)"
+
+.PHONY: push
+push: $(BINARIES) $(BIN)/image ## Build the container image and push it to the registry that IMAGE names
+	$(PACK) --push
+
+.PHONY: rootfs
+rootfs: $(BINARIES) $(BIN)/image # What the Dockerfile makes its image of.
+	rm -rf bin/rootfs
+	$(PACK) --rootfs bin/rootfs
+
+.PHONY: $(BINARIES)
+$(BINARIES): bin/%/kube-aws-iam-controller:
+	GOOS=$(*D) GOARCH=$(*F) $(COMPILE) -o $@ ./cmd/kube-aws-iam-controller
+
+# It runs here and now, whatever the caller is cross-compiling.
+.PHONY: $(BIN)/image
+$(BIN)/image:
+	@GOOS= GOARCH= go -C hack/image build -o $@ .
 
 ##@ Test
 
+# Not from Go's cache of results, which knows no files outside a module, such as
+# the Dockerfile.
 .PHONY: test
 test: ## Run all tests, against a real API server
 	@$(WITH_API) go test ./...
+	@go -C hack/image test -count=1 ./...
 
 .PHONY: race
 race: export CGO_ENABLED := 1
@@ -79,6 +116,7 @@ fmt: $(BIN)/golangci-lint ## Format all Go code
 lint: $(BIN)/golangci-lint ## Lint all Go code
 	$(BIN)/golangci-lint run
 	go vet ./...
+	cd hack/image && $(BIN)/golangci-lint run
 
 .PHONY: generate
 generate: $(BIN)/controller-gen ## Write deep copies, CRDs and the RBAC role from the code's types and markers

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// program is the controller's name, among the binaries and in the image.
+const program = "kube-aws-iam-controller"
+
+// user is whom the image runs as: numbers, so that the kubelet can tell that it
+// is not root (runAsNonRoot).
+const user = "65532:65532"
+
+const (
+	passwd = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
+	group  = "root:x:0:\nnonroot:x:65532:\n"
+)
+
+// file is a file or folder of the image. All are root's.
+type file struct {
+	path    string // below the root
+	mode    fs.FileMode
+	content []byte
+}
+
+// baseFiles are the same in every version and on every platform, sorted by
+// path. There is no nsswitch.conf: without one Go asks /etc/hosts first, then
+// DNS.
+func baseFiles() []file {
+	const folder = fs.ModeDir | 0o755
+	return []file{
+		{path: "etc", mode: folder},
+		{path: "etc/group", mode: 0o644, content: []byte(group)},
+		{path: "etc/passwd", mode: 0o644, content: []byte(passwd)},
+		{path: "etc/ssl", mode: folder},
+		{path: "etc/ssl/certs", mode: folder},
+		// Where crypto/x509 looks first.
+		{path: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: roots()},
+	}
+}
+
+// roots are the certification authorities that Mozilla trusts without reserve,
+// as PEM. It trusts some only for what they signed before a certain day. A file
+// cannot say so, and to trust them for everything would be too much.
+func roots() []byte {
+	var out bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			// A buffer takes everything, and a block without headers is always good.
+			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
+		}
+	}
+	return out.Bytes()
+}
+
+// programFiles are what differs between versions and platforms.
+func (b *build) programFiles(platform v1.Platform) ([]file, error) {
+	binary, err := os.ReadFile(filepath.Join(b.binaries, filepath.FromSlash(platform.String()), program))
+	if err != nil {
+		return nil, err
+	}
+	return []file{{path: program, mode: 0o755, content: binary}}, nil
+}
+
+// writeFolder writes the files into a folder that must not exist yet, with
+// their modes whatever the umask.
+func writeFolder(dir string, files []file) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.mode.IsDir() {
+			err = root.Mkdir(f.path, 0o700)
+		} else {
+			err = root.WriteFile(f.path, f.content, 0o600)
+		}
+		if err == nil {
+			err = root.Chmod(f.path, f.mode.Perm())
+		}
+		if err != nil {
+			return errors.Join(err, root.Close())
+		}
+	}
+	return errors.Join(root.Chmod(".", 0o755), root.Close())
+}

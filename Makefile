@@ -106,6 +106,11 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		go test "./$${file%/*}" -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) || exit 1; \
 	done
 
+.PHONY: reproduce
+reproduce: image ## Require that the same commit makes the same container image, byte for byte
+	@hack/image/reproduce.sh "$(IMAGE_FILE)" IMAGE="$(IMAGE)" PLATFORMS="$(PLATFORMS)" VERSION="$(VERSION)" \
+		REVISION="$(REVISION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)"
+
 ##@ Keep in order
 
 .PHONY: fmt

@@ -539,18 +539,7 @@ func (c *cluster) impersonate(t *testing.T, user string, groups ...string) clien
 // overlay builds a folder with the patches that its kustomization.yaml shows in its comment, the first or a later one.
 func overlay(t *testing.T, folder string, number int, values *strings.Replacer) []*unstructured.Unstructured {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(filepath.Clean(folder), "kustomization.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const indent = "#     "
-	var shown strings.Builder
-	for line := range strings.Lines(string(text)) {
-		if code, ok := strings.CutPrefix(line, indent); ok {
-			shown.WriteString(code)
-		}
-	}
-	patches := strings.Split(shown.String(), "patches:\n")[1:]
+	patches := strings.Split(shown(t, folder), "patches:\n")[1:]
 	if number >= len(patches) {
 		t.Fatalf("%s shows %d patches", folder, len(patches))
 	}
@@ -572,6 +561,23 @@ func overlay(t *testing.T, folder string, number int, values *strings.Replacer) 
 		t.Fatal(err)
 	}
 	return render(t, built)
+}
+
+// shown is the YAML that the comment of a folder's kustomization.yaml shows.
+func shown(t *testing.T, folder string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Clean(folder), "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const indent = "#     "
+	var yaml strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if code, ok := strings.CutPrefix(line, indent); ok {
+			yaml.WriteString(code)
+		}
+	}
+	return yaml.String()
 }
 
 // apply is kubectl apply.

@@ -51,6 +51,7 @@ func TestManifests(t *testing.T) {
 	t.Run("pod security", c.testPodSecurity)
 	t.Run("deployment", c.testDeployment)
 	t.Run("rights", c.testRights)
+	t.Run("overlays", c.testOverlays)
 	t.Run("admission", c.testAdmission)
 	t.Run("controller", c.testController)
 }

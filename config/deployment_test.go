@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,25 +98,41 @@ func (c *cluster) testDeployment(t *testing.T) {
 		c.get(t, &corev1.ConfigMap{}, namespace, from.ConfigMapRef.Name)
 	}
 
-	ports := map[string]string{
-		"metrics-bind-address":      d.Spec.Template.Annotations["prometheus.io/port"],
-		"health-probe-bind-address": portOf(container, container.LivenessProbe.HTTPGet.Port.StrVal),
-	}
-	for flag, port := range ports {
-		if arg := "--" + flag + "=:" + port; !slices.Contains(container.Args, arg) {
-			t.Errorf("the Deployment lacks the argument %s for the port that is asked", arg)
-		}
-	}
-	if container.LivenessProbe.HTTPGet.Port != container.ReadinessProbe.HTTPGet.Port {
-		t.Error("the two probes ask different ports")
-	}
+	checkPorts(t, &d.Spec.Template)
 	if budget.Spec.MaxUnavailable.IntVal >= *d.Spec.Replicas {
 		t.Errorf("a drain may take all %d replicas", *d.Spec.Replicas)
 	}
 }
 
+// checkPorts checks that a pod is asked for metrics and health at the ports that its program opens.
+func checkPorts(t *testing.T, template *corev1.PodTemplateSpec) {
+	t.Helper()
+	container := &template.Spec.Containers[0]
+	asked := map[string]string{
+		"--metrics-bind-address=:":      template.Annotations["prometheus.io/port"],
+		"--health-probe-bind-address=:": portOf(container, container.LivenessProbe.HTTPGet.Port.StrVal),
+	}
+	for flag, port := range asked {
+		opened := ""
+		for _, arg := range container.Args {
+			if value, ok := strings.CutPrefix(arg, flag); ok {
+				opened = value // of a flag given twice, the last
+			}
+		}
+		if port == "" || port != opened {
+			t.Errorf("the port that is asked is %q, and the program is told %s%s", port, flag, opened)
+		}
+	}
+	if metrics := portOf(container, "metrics"); metrics != template.Annotations["prometheus.io/port"] {
+		t.Errorf("the port of metrics is declared as %q", metrics)
+	}
+	if container.LivenessProbe.HTTPGet.Port != container.ReadinessProbe.HTTPGet.Port {
+		t.Error("the two probes ask different ports")
+	}
+}
+
 // portOf is the number of a container's named port.
-func portOf(c corev1.Container, name string) string {
+func portOf(c *corev1.Container, name string) string {
 	for _, port := range c.Ports {
 		if port.Name == name {
 			return strconv.Itoa(int(port.ContainerPort))

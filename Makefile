@@ -18,7 +18,12 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . hack/image hack/localapi hack/tools
+MODULES  := . hack/chart hack/image hack/localapi hack/tools
+
+# The chart, and what it has from config/: copies, as kustomize's folders are the source.
+CHART  := charts/kube-aws-iam-controller
+COPIED := $$(find crd/bases rbac admission overlays/seed overlays/seed-awsiamrole manager/pod_disruption_budget.yaml \
+	-name '*.yaml' ! -name kustomization.yaml ! -name mount.yaml ! -name service_account.yaml)
 
 # A failing command substitution before a command would go unnoticed; one on its
 # own does not.
@@ -85,6 +90,7 @@ $(BIN)/image:
 test: ## Run all tests, against a real API server
 	@$(WITH_API) go test ./...
 	@go -C hack/image test -count=1 ./...
+	@$(WITH_API) go -C hack/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
 .PHONY: race
 race: export CGO_ENABLED := 1
@@ -120,16 +126,19 @@ fmt: $(BIN)/golangci-lint ## Format all Go code
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Lint all Go code
 	$(BIN)/golangci-lint run
+	cd hack/chart && $(BIN)/golangci-lint run
 	go vet ./...
 	cd hack/image && $(BIN)/golangci-lint run
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Write deep copies, CRDs and the RBAC role from the code's types and markers
+generate: $(BIN)/controller-gen ## Write deep copies, CRDs and the RBAC role from the code's types and markers, and the chart's copies
 ifneq ($(wildcard api),)
 	$(BIN)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(BIN)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 endif
 	$(BIN)/controller-gen rbac:roleName=kube-aws-iam-controller paths=./controllers/... output:rbac:dir=config/rbac
+	rm -rf $(CHART)/files
+	cd config && for file in $(COPIED); do mkdir -p "../$(CHART)/files/$${file%/*}" && cp "$$file" "../$(CHART)/files/$$file" || exit 1; done
 
 .PHONY: tidy
 tidy: ## Bring every module's go.mod and go.sum up to date

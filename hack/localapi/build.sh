@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# Prints the folder that holds etcd and kube-apiserver, as KUBEBUILDER_ASSETS
-# wants it; builds them on the first call, from the Go module proxy. Prebuilt
-# archives cannot be had everywhere, Go modules can.
+# build.sh [program...] prints the folder that holds etcd and kube-apiserver, as
+# KUBEBUILDER_ASSETS wants it, and the further programs of Kubernetes that are
+# named, such as kubectl. It builds what is missing, from the Go module proxy:
+# prebuilt archives cannot be had everywhere, Go modules can.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=(etcd kube-apiserver)
 
-complete() { # folder: are all programs there?
+complete() { # folder program...: are all there?
 	local program
-	for program in "${programs[@]}"; do
+	for program in "${@:2}"; do
 		[[ -x $1/$program ]] || return 1
 	done
 }
 
+# Further programs are looked for on the PATH, too, by who needs them.
 if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
-	complete "$KUBEBUILDER_ASSETS" || {
+	complete "$KUBEBUILDER_ASSETS" "${programs[@]}" || {
 		echo "KUBEBUILDER_ASSETS: $KUBEBUILDER_ASSETS lacks one of: ${programs[*]}. Unset it to have them built." >&2
 		exit 1
 	}
@@ -23,6 +25,7 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 	(cd "$KUBEBUILDER_ASSETS" && pwd)
 	exit
 fi
+programs+=("$@")
 
 # go.mod is the one place that names versions; reading it here, rather than
 # through go list, needs neither network nor module cache.
@@ -36,7 +39,7 @@ export GOOS GOARCH CGO_ENABLED=0 GOWORK=off
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/localapi
 assets=$cache/$kubernetes-$etcd-$GOOS-$GOARCH
-if complete "$assets"; then
+if complete "$assets" "${programs[@]}"; then
 	echo "$assets"
 	exit
 fi
@@ -64,7 +67,7 @@ if command -v flock >/dev/null; then
 		echo "Waiting for another build of the API server to finish." >&2
 		flock 9
 	}
-	if complete "$assets"; then
+	if complete "$assets" "${programs[@]}"; then
 		echo "$assets"
 		exit
 	fi
@@ -72,12 +75,21 @@ fi
 partial=$(mktemp -d "$assets.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 
+missing=() mains=()
+for program in "${programs[@]}"; do
+	[[ -x $assets/$program ]] && continue
+	missing+=("$program")
+	case $program in
+	etcd) mains+=(go.etcd.io/etcd/server/v3) ;;
+	*) mains+=("k8s.io/kubernetes/cmd/$program") ;;
+	esac
+done
+
 cat >&2 <<EOF
-Building kube-apiserver $kubernetes and etcd $etcd for the tests and the demo.
+Building ${missing[*]} (Kubernetes $kubernetes, etcd $etcd) for the tests and the demo.
 This happens once and takes some minutes; they are kept in $assets
 EOF
 
-mains=(go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver)
 go -C "$here" list -deps "${mains[@]}" 2>&1 >"$partial/packages" | progress 'modules downloaded:' ''
 total=$(wc -l <"$partial/packages")
 
@@ -87,9 +99,11 @@ go -C "$here" build -v -o "$partial/" -ldflags "-s -w
 	-X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor" \
 	"${mains[@]}" 2>&1 | progress 'packages compiled:' " of at most $((total))"
 
-# Each rename is atomic and the folder counts only when both are in it, so an
+# Each rename is atomic and a program counts only under its own name, so an
 # interrupted build leaves nothing half done.
 mkdir -p "$assets"
-mv -f "$partial/server" "$assets/etcd"
-mv -f "$partial/kube-apiserver" "$assets/kube-apiserver"
+[[ ! -e $partial/server ]] || mv "$partial/server" "$partial/etcd" # as etcd's module calls it
+for program in "${missing[@]}"; do
+	mv -f "$partial/$program" "$assets/$program"
+done
 echo "$assets"

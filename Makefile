@@ -29,6 +29,11 @@ COPIED := $$(find crd/bases rbac admission overlays/seed overlays/seed-awsiamrol
 # own does not.
 WITH_API := assets=$$(hack/localapi/build.sh) && KUBEBUILDER_ASSETS=$$assets
 
+# Tests of scripts need kubectl and the AWS CLI, too; where Python is missing,
+# they are skipped, but not in CI.
+FOR_TESTS := assets=$$(hack/localapi/build.sh kubectl) && cli=$$(hack/awscli/install.sh || true) && \
+	KUBEBUILDER_ASSETS=$$assets PATH="$${cli:+$$cli:}$$PATH"
+
 SHELL := bash
 export CGO_ENABLED := 0
 
@@ -88,19 +93,19 @@ $(BIN)/image:
 # the Dockerfile.
 .PHONY: test
 test: ## Run all tests, against a real API server
-	@$(WITH_API) go test ./...
+	@$(FOR_TESTS) go test ./...
 	@go -C hack/image test -count=1 ./...
 	@$(WITH_API) go -C hack/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: ## Run all tests with the race detector (needs a C compiler)
-	@$(WITH_API) go test -race ./...
+	@$(FOR_TESTS) go test -race ./...
 
 .PHONY: cover
 cover: export CGO_ENABLED := $(if $(RACE),1,0)
 cover: | $(BIN) ## Run all tests and require their coverage of pkg and controllers (RACE=1: as race, too)
-	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... | grep -v /ststest$$ | paste -sd, -) && $(WITH_API) \
+	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... | grep -v /ststest$$ | paste -sd, -) && $(FOR_TESTS) \
 		go test $(if $(RACE),-race) -covermode=atomic -coverpkg="$$covered" -coverprofile=$(BIN)/cover.out ./... | \
 		sed -E '/^[[:space:]].*coverage: 0.0% of statements$$/d; s/[[:space:]]+coverage: .* of statements in .*//'
 	@awk -v least=$(COVERAGE) -f hack/coverage.awk $(BIN)/cover.out

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 
 	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/secret"
@@ -32,6 +34,19 @@ const maxNote = 1024
 // announcer writes events. The API's own series keep them few: events that agree in pod, Secret, reason and action are counted in one object.
 type announcer struct {
 	recorder events.EventRecorder
+	clock    clock.PassiveClock
+	// good bounds the events of what went well: when thousands of pods come at once, the API server has better to do. What goes wrong is always told.
+	good *rate.Limiter
+}
+
+// How many events a second tell what went well, and how many at once.
+const (
+	goodEvents      = 10
+	goodEventsBurst = 100
+)
+
+func newAnnouncer(recorder events.EventRecorder, c clock.PassiveClock) announcer {
+	return announcer{recorder, c, rate.NewLimiter(goodEvents, goodEventsBurst)}
 }
 
 // hearer is an object on which events are written, and whether one would be news to it.
@@ -40,8 +55,11 @@ type hearer struct {
 	tell   func(reason, action string) (news bool)
 }
 
-// issued tells that there are new credentials.
+// issued tells that there are new credentials, if not too many hear so at the same time.
 func (a announcer) issued(to runtime.Object, s types.NamespacedName, reason, note string) {
+	if !a.good.AllowN(a.clock.Now(), 1) {
+		return
+	}
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeNormal, reason, "AssumeRole", "%s", note)
 }
 

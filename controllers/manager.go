@@ -98,7 +98,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		settings:    o.Settings,
 		metrics:     o.Metrics,
 		clock:       o.Clock,
-		events:      announcer{m.GetEventRecorder(Name)},
+		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
 		failures:    newFailures(),
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),

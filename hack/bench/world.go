@@ -17,9 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	informers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,8 +42,14 @@ type world struct {
 	started    int
 }
 
+// Whether the API server notes what the controller asks of it. That takes some of the machine.
+const (
+	unaudited = iota
+	audited
+)
+
 // inWorld brings up a cluster, measures in it, and takes it down.
-func inWorld(measure func(context.Context, *world) ([]figure, error)) func(context.Context, *bench) ([]figure, error) {
+func inWorld(noting int, measure func(context.Context, *world) ([]figure, error)) func(context.Context, *bench) ([]figure, error) {
 	return func(ctx context.Context, b *bench) (figures []figure, err error) {
 		dir, err := os.MkdirTemp("", "case-")
 		if err != nil {
@@ -52,7 +57,7 @@ func inWorld(measure func(context.Context, *world) ([]figure, error)) func(conte
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		ctx, cancel := context.WithCancel(ctx)
-		w, err := newWorld(ctx, b, dir)
+		w, err := newWorld(ctx, b, dir, noting)
 		defer func() {
 			cancel() // an API server waits for its watches before it ends
 			err = errors.Join(err, w.stop(b.verbose && err != nil))
@@ -64,13 +69,15 @@ func inWorld(measure func(context.Context, *world) ([]figure, error)) func(conte
 	}
 }
 
-func newWorld(ctx context.Context, b *bench, dir string) (*world, error) {
+func newWorld(ctx context.Context, b *bench, dir string, noting int) (*world, error) {
 	w := &world{binary: b.controller}
-	noted, flags, err := prepareAudit(dir)
-	if err != nil {
-		return w, err
+	var flags map[string]string
+	var err error
+	if noting == audited {
+		if w.audit, flags, err = prepareAudit(dir); err != nil {
+			return w, err
+		}
 	}
-	w.audit = noted
 	if w.Sandbox, err = sandbox.Start(dir, flags); err != nil {
 		return w, err
 	}
@@ -86,7 +93,7 @@ func newWorld(ctx context.Context, b *bench, dir string) (*world, error) {
 	if w.direct, err = kubernetes.NewForConfig(fast); err != nil {
 		return w, err
 	}
-	w.secrets, err = watchSecrets(ctx, w.Admin)
+	w.secrets, err = watchSecrets(ctx, w.direct)
 	return w, err
 }
 
@@ -216,16 +223,12 @@ type arrivals struct {
 	at   map[types.NamespacedName]time.Time
 }
 
-func watchSecrets(ctx context.Context, admin *rest.Config) (*arrivals, error) {
-	direct, err := metadata.NewForConfig(admin)
-	if err != nil {
-		return nil, err
-	}
+func watchSecrets(ctx context.Context, direct kubernetes.Interface) (*arrivals, error) {
 	a := &arrivals{at: map[types.NamespacedName]time.Time{}}
-	// An informer, as the API server closes watches that lag.
-	informer := metadatainformer.NewFilteredMetadataInformer(direct, corev1.SchemeGroupVersion.WithResource("secrets"), "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+	// An informer, as the API server closes watches that lag; of whole Secrets, as it encodes them for the controller anyway.
+	informer := informers.NewFilteredSecretInformer(direct, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = labels.Set{secret.OwnerLabel: secret.OwnerValue}.String()
-	}).Informer()
+	})
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: a.note}); err != nil {
 		return nil, err
 	}

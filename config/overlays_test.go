@@ -89,6 +89,37 @@ func (c *cluster) testOverlay(t *testing.T, overlay string, known []string) {
 		c.checkViolation(t, pod, expect.violates)
 	}
 	c.checkReferences(t, d, known)
+	c.checkAdoption(t, d)
+}
+
+// checkAdoption checks that of all Secrets without its label the controller may take the one of --seed-secret, and no other.
+func (c *cluster) checkAdoption(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	seed := ""
+	for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
+		if value, ok := strings.CutPrefix(arg, "--seed-secret="); ok {
+			seed = strings.TrimPrefix(value, namespace+"/")
+		}
+	}
+	as := c.impersonate(t, "system:serviceaccount:"+namespace+":kube-aws-iam-controller", "system:serviceaccounts", "system:authenticated")
+	for _, name := range []string{"aws-iam-kube-aws-iam-controller", "kube-aws-iam-controller-iam-role", "aws-iam-other"} {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		if err := c.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		adopted := s.DeepCopy()
+		adopted.Labels = map[string]string{"heritage": "kube-aws-iam-controller"}
+		eventually(t, "the policy is in force for "+name, func() bool {
+			err := as.Update(t.Context(), adopted.DeepCopy(), client.DryRunAll)
+			return (err == nil) == (name == seed) && (err == nil || strings.Contains(err.Error(), secretWrites))
+		})
+		if err := as.Delete(t.Context(), s, client.DryRunAll); err == nil || !strings.Contains(err.Error(), secretWrites) {
+			t.Errorf("it may delete %s: %v", name, err)
+		}
+		if err := c.Delete(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // checkViolation checks that a pod is refused where pod security level restricted is enforced, and admitted where none is, with ports on the

@@ -19,6 +19,8 @@ type state struct {
 	// wanted tells whether a live pod wants the Secret; if not, unwantedSince is when the last one went.
 	wanted        bool
 	unwantedSince time.Time
+	// seed is true for the Secret of the controller's own credentials, which is wanted as long as the controller runs and never removed.
+	seed bool
 	// invalid is why the role that is asked for can never be had.
 	invalid error
 	// unready is why the controller cannot tell which role is meant, or assume any.
@@ -144,6 +146,9 @@ func (s state) unwanted() decision {
 
 // waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
 func (s state) waiting() decision {
+	if s.seed { // its guard tells; and nothing can be had before it is good
+		return decision{verb: keep, at: s.now.Add(credentials.CallerRetry)}
+	}
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
 	}
@@ -176,6 +181,8 @@ func (s state) forbidden(later time.Time) decision {
 func (s state) need() decision {
 	d := decision{verb: issue}
 	switch {
+	case s.held == nil && s.seed: // what somebody puts there is taken, not made
+		return decision{verb: keep, at: s.now.Add(credentials.CallerRetry)}
 	case s.held == nil:
 		d.reason = reasonNew
 	case !s.held.intact:
@@ -198,7 +205,7 @@ func (s state) due() time.Time { return s.held.life().Due(s.limit, s.spread) }
 
 // refusal leaves a Secret as it is until its credentials are dead, and then removes it: a pod must not start on dead credentials.
 func (s state) refusal(reason, note string, at time.Time) decision {
-	if s.held != nil {
+	if s.held != nil && !s.seed {
 		if s.held.dead(s.now) {
 			return decision{verb: remove, reason: reasonExpired, note: note, at: s.now.Add(refusedRetry)}
 		}

@@ -68,6 +68,14 @@ func (a announcer) refused(to runtime.Object, s types.NamespacedName, reason, ac
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
 }
 
+// warned tells of the seed, on its Secret and on the controller's own pod.
+func (a announcer) warned(about *corev1.Secret, self *corev1.Pod, reason, action, note string) {
+	a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+	if self != nil {
+		a.recorder.Eventf(self, about, corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+	}
+}
+
 // found tells a pod what in it will not work.
 func (a announcer) found(to runtime.Object, s types.NamespacedName, f demand.Finding) {
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))

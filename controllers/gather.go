@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,7 +54,8 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	if g.resource, err = r.awsIAMRole(ctx, name); err != nil {
 		return nil, err
 	}
-	g.wanted = len(g.wants) > 0 || g.resource != nil
+	g.seed = name == r.settings.Seed
+	g.wanted = len(g.wants) > 0 || g.resource != nil || g.seed
 
 	existing, err := r.existing(ctx, name)
 	if err != nil {
@@ -110,10 +112,26 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 		err = r.live.Get(ctx, name, s)
 		secret.Reduce(s, r.files)
 	}
+	if apierrors.IsNotFound(err) && name == r.settings.Seed {
+		return r.adoptable(ctx, name)
+	}
 	if err != nil {
 		return nil, ignoreNotFound(err)
 	}
 	if !secret.Owned(s) || (secret.OfAWSIAMRole(s) && !r.servesRoles) {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// adoptable is the seed as somebody made it who did not give it the controller's label: the one such Secret that the controller takes. It must hold
+// credentials, and nobody else may claim it.
+func (r *reconciler) adoptable(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	if err := r.live.Get(ctx, name, s); err != nil {
+		return nil, ignoreNotFound(err)
+	}
+	if secret.Reduce(s, r.files); secret.Held(s) == (credentials.Credentials{}) || metav1.GetControllerOf(s) != nil {
 		return nil, nil
 	}
 	return s, nil
@@ -151,10 +169,13 @@ func ignoreNotFound(err error) error {
 // resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
 func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
 	wanted := g.demand()
-	if g.invalid = wanted.Check(); g.invalid != nil {
+	caller, err := r.caller(ctx)
+	if wanted.Role == "" && g.seed {
+		wanted.Role = caller.RoleName()
+	}
+	if g.invalid = wanted.Check(); g.invalid != nil && (err == nil || !g.seed) {
 		return
 	}
-	caller, err := r.caller(ctx)
 	if err != nil {
 		r.resolveUnready(ctx, g, existing, err)
 		return
@@ -200,6 +221,10 @@ func (r *reconciler) resolveUnready(ctx context.Context, g *gathered, existing *
 func (g *gathered) demand() demand.Demand {
 	if g.resource != nil {
 		return demand.FromAWSIAMRole(g.resource)
+	}
+	if len(g.wants) == 0 { // only the controller itself wants it
+		named, _ := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
+		return demand.Demand{Secret: g.name.Name, Role: named}
 	}
 	return g.wants[0].Demand
 }

@@ -43,6 +43,8 @@ type Options struct {
 	LeaderElect             bool
 	// MetricsAddress and HealthAddress are where to listen; "0" means not to.
 	MetricsAddress, HealthAddress string
+	// Self is the controller's own pod, if it is one and knows.
+	Self *corev1.Pod
 	// Resync is how often waiting refreshes are looked through for urgent ones.
 	Resync time.Duration
 	Clock  clock.PassiveClock
@@ -103,12 +105,18 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),
 	}
+	var seed *seedWatch
+	if o.Seed.Name != "" {
+		seed = newSeedWatch(clientset, &o)
+	}
 	return m, errors.Join(
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: scopes, pods: r.pods}),
 		m.Add(introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}),
-		addController(m, o, r),
+		addController(m, o, r, seed),
+		seed.addTo(m, &o, r),
 		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
+		o.Metrics.TellBase(o.Credentials.BaseExpires),
 	)
 }
 
@@ -135,7 +143,7 @@ func watched(modes []string, roles bool) []client.Object {
 }
 
 // addController ties the reconciler to its sources.
-func addController(m manager.Manager, o Options, r *reconciler) error {
+func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch) error {
 	c, err := controller.New("secret", m, controller.Options{
 		SkipNameValidation:      new(true),
 		MaxConcurrentReconciles: o.MaxConcurrentReconciles,
@@ -158,6 +166,9 @@ func addController(m manager.Manager, o Options, r *reconciler) error {
 	}
 	if r.servesRoles {
 		sources = append(sources, source.Kind(m.GetCache(), &v1.AWSIAMRole{}, roleHandler()))
+	}
+	if seed != nil {
+		sources = append(sources, seedSource{seed})
 	}
 	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.Clock}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {

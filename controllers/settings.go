@@ -3,6 +3,8 @@ package controllers
 import (
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Settings are the flags that matter for what is wanted and what is decided.
@@ -16,6 +18,8 @@ type Settings struct {
 	ExternalID string
 	// SessionTags are the tags that sessions get: TagCluster, TagNamespace.
 	SessionTags []string
+	// Seed is the Secret of the controller's own credentials, which it renews; empty if it has them from elsewhere.
+	Seed types.NamespacedName
 	// DryRunAuthorization tells who would be refused, and refuses nobody.
 	DryRunAuthorization bool
 }

@@ -12,6 +12,9 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -77,6 +80,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 	aws, err := credentials.New(ctx, credentials.Options{
 		Base:         o.base,
 		Intermediate: credentials.Session{Role: o.intermediate, Name: role.SessionName(o.clusterName, "controller", controllers.Name)},
+		Seeded:       o.seedSecret != "",
 		QPS:          o.stsQPS,
 		Now:          time.Now,
 		Observe:      collected.STS,
@@ -93,6 +97,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 			UnusedGracePeriod: o.unusedGracePeriod,
 			ExternalID:        o.externalID,
 			SessionTags:       o.sessionTags,
+			Seed:              o.seed,
 
 			DryRunAuthorization: o.dryRunAuthorization,
 		},
@@ -104,6 +109,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		LeaderElect:             o.leaderElect,
 		MetricsAddress:          o.metricsAddress,
 		HealthAddress:           o.healthAddress,
+		Self:                    self(),
 		Resync:                  resync,
 		Clock:                   clock.RealClock{},
 		Log:                     log,
@@ -112,6 +118,15 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		return err
 	}
 	return runUntil(ctx, manager.Start)
+}
+
+// self is the pod that the controller runs in, if its manifest tells.
+func self() *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME"), UID: types.UID(os.Getenv("POD_UID"))}}
+	if pod.Namespace == "" || pod.Name == "" {
+		return nil
+	}
+	return pod
 }
 
 // stopPatience is how long the manager may take to stop, its Lease released; the manifests give it a little more.

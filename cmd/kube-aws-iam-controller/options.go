@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -24,6 +25,7 @@ import (
 // options are the flags, as given and as understood.
 type options struct {
 	baseRoleARN, assumeRole       string
+	seedSecret                    string
 	sessionDuration, refreshLimit time.Duration
 	stsQPS                        float64
 
@@ -50,6 +52,7 @@ type options struct {
 
 	base         role.Base
 	intermediate role.ARN
+	seed         types.NamespacedName
 }
 
 // The values that two of the flags know.
@@ -74,6 +77,7 @@ func (o *options) flags() *pflag.FlagSet {
 
 	f.StringVar(&o.baseRoleARN, "base-role-arn", "", "ARN under which roles lie that are asked for by name, such as arn:aws:iam::123456789012:role/. Default: the account of the instance profile, else of the caller.")
 	f.StringVar(&o.assumeRole, "assume-role", "", "Role, as ARN or name, that the controller assumes first and from which it assumes all others.")
+	f.StringVar(&o.seedSecret, "seed-secret", "", "Secret, as <namespace>/<name>, with the controller's own first AWS credentials, which it renews in there from then on. Default: what the AWS SDK finds in the environment.")
 	f.DurationVar(&o.sessionDuration, "session-duration", time.Hour, "How long credentials live: 15m to 12h, and at most 1h where the controller is itself a role.")
 	f.DurationVar(&o.refreshLimit, "refresh-limit", 30*time.Minute, "Renew credentials when less than this, or than half of their life, is left.")
 	f.Float64Var(&o.stsQPS, "sts-qps", 300, "Roles assumed per second at most. AWS allows 600 per account and Region to all callers together.")
@@ -127,6 +131,7 @@ func (o *options) validate() error {
 		o.validateModes,
 		func() error { return among("session-tags", o.sessionTags, tags) },
 		o.validateExternalID,
+		o.validateSeed,
 	)
 }
 
@@ -159,6 +164,22 @@ func (o *options) validateRoles() (err error) {
 	if o.intermediate, err = o.base.Resolve(o.assumeRole); err != nil {
 		return fmt.Errorf("--assume-role: %w; it is an ARN of the form arn:aws:iam::123456789012:role/name, or a name where --base-role-arn is given", err)
 	}
+	return nil
+}
+
+// validateSeed reads the flag that names a Secret.
+func (o *options) validateSeed() error {
+	if o.seedSecret == "" {
+		return nil
+	}
+	namespace, name, _ := strings.Cut(o.seedSecret, "/")
+	if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("--seed-secret=%q is not of the form <namespace>/<name>, such as kube-system/aws-iam-kube-aws-iam-controller", o.seedSecret)
+	}
+	if len(o.namespaces) > 0 && !slices.Contains(o.namespaces, namespace) {
+		return fmt.Errorf("--seed-secret=%s is in a namespace that is not served: add --namespace=%s", o.seedSecret, namespace)
+	}
+	o.seed = types.NamespacedName{Namespace: namespace, Name: name}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ flags: {mount-path: /meta/aws, namespace: [kube-system]}
 		"Deployment spec template spec containers 0 imagePullPolicy":       `"Always"`,
 		"Deployment spec template spec containers 0 args": `["--leader-elect","--metrics-bind-address=:9100","--health-probe-bind-address=:9101",` +
 			`"--seed-secret=kube-system/aws-iam-kube-aws-iam-controller","--mount-path=/meta/aws","--namespace=kube-system"]`,
-		"Deployment spec template spec containers 0 env":              `[{"name":"GOMEMLIMIT","value":"900MiB"}]`,
+		"Deployment spec template spec containers 0 env 3":            `{"name":"GOMEMLIMIT","value":"900MiB"}`,
 		"Deployment spec template spec containers 0 ports":            `[{"containerPort":9100,"name":"metrics"},{"containerPort":9101,"name":"health"}]`,
 		"Deployment spec template spec containers 0 resources limits": `{"memory":"1Gi"}`,
 		"Deployment spec template spec containers 0 volumeMounts":     `[{"mountPath":"/meta/aws","name":"seed","readOnly":true}]`,
@@ -176,7 +177,11 @@ flags: {mount-path: /meta/aws, namespace: [kube-system]}
 			case map[string]any:
 				at = here[step]
 			case []any:
-				at = here[0]
+				i, err := strconv.Atoi(step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = here[i]
 			}
 		}
 		if got, err := json.Marshal(at); err != nil || string(got) != want {

@@ -34,6 +34,19 @@ func (c Caller) Chained() bool {
 	return err == nil && parsed.Service == "sts" && strings.HasPrefix(parsed.Resource, "assumed-role/")
 }
 
+// RoleName is the name of the role that the controller is in a session of, or nothing.
+func (c Caller) RoleName() string {
+	if !c.Chained() {
+		return ""
+	}
+	return strings.Split(c.ARN, "/")[1]
+}
+
+// is tells whether the controller is in a session of a role.
+func (c Caller) is(r role.ARN) bool {
+	return c.RoleName() == r.Name() && strings.Contains(c.ARN, "::"+r.Account()+":")
+}
+
 // Longest is the longest session, up to the wanted one, that STS can issue to this caller.
 func (c Caller) Longest(wanted time.Duration) time.Duration {
 	if c.Chained() {
@@ -48,7 +61,7 @@ func (c Caller) principal() string {
 	if err != nil || !c.Chained() {
 		return c.ARN
 	}
-	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + strings.Split(parsed.Resource, "/")[1] + " (with its path, if it has one)"
+	return "arn:" + parsed.Partition + ":iam::" + parsed.AccountID + ":role/" + c.RoleName() + " (with its path, if it has one)"
 }
 
 const (
@@ -110,6 +123,9 @@ func (c *Client) findCaller(ctx context.Context) (Caller, error) {
 	if err != nil {
 		c.forgetIfExpired(err)
 		kind, code := classify(err)
+		if unknown := c.unknownSeed(kind, code); unknown != nil {
+			return Caller{}, unknown
+		}
 		return Caller{}, &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
 	}
 	caller := Caller{ARN: aws.ToString(answer.Arn), Base: c.options.Base}
@@ -138,6 +154,9 @@ func (c *Client) retrieve(ctx context.Context) error {
 	_, err := c.credentials.Retrieve(ctx)
 	if err == nil {
 		return nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known
 	}
 	_, answered := errors.AsType[smithy.APIError](err)
 	_, sent := errors.AsType[*smithyhttp.RequestSendError](err)

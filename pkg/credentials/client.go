@@ -31,6 +31,8 @@ type Options struct {
 	Base role.Base
 	// Intermediate, unless zero, is a role that the Client assumes first and from which it assumes all others.
 	Intermediate Session
+	// Seeded lets the Client have no credentials but those that Plant gives it.
+	Seeded bool
 	// QPS is how many roles are assumed in a second at most; the burst is the same.
 	QPS float64
 	// Now is the time.
@@ -47,6 +49,8 @@ type Client struct {
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
 	limit       *rate.Limiter
+	seed        atomic.Pointer[Seed]
+	expires     atomic.Pointer[time.Time] // when what base last gave expires
 	caller      atomic.Pointer[callerAnswer]
 	place       atomic.Pointer[role.Base] // the last one known
 	asking      singleflight.Group
@@ -85,7 +89,10 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		return retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff)
 	}))
 	c := &Client{options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS)))}
-	c.base = cached(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+	c.base = cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
+		if o.Seeded {
+			return c.fromSeed(ctx)
+		}
 		// Reading the settings anew is what finds a file that was replaced: the SDK reads it once.
 		cfg, err := config.LoadDefaultConfig(ctx, load...)
 		if err != nil {
@@ -102,6 +109,29 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
+}
+
+// timed notes when credentials expire.
+func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		got, err := retrieve(ctx)
+		switch {
+		case err != nil: // what there was before expires when it does
+		case got.CanExpire:
+			c.expires.Store(&got.Expires)
+		default:
+			c.expires.Store(nil)
+		}
+		return got, err
+	})
+}
+
+// BaseExpires is when the credentials expire that the Client itself has, before any --assume-role; zero if they never do, or none were had yet.
+func (c *Client) BaseExpires() time.Time {
+	if at := c.expires.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // instanceRegion is the Region of the instance that the controller runs on, or nothing.
@@ -190,10 +220,15 @@ func (c *Client) forgetIfExpired(err error) bool {
 	if kind, _ := classify(err); kind != Expired {
 		return false
 	}
+	c.forget()
+	return true
+}
+
+// forget drops what is remembered of the controller's own credentials.
+func (c *Client) forget() {
 	c.base.Invalidate()
 	c.credentials.Invalidate()
 	c.caller.Store(nil)
-	return true
 }
 
 // input is the call that asks for a session.

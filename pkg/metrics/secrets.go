@@ -34,6 +34,28 @@ func (m *Metrics) TellSecrets(list func() iter.Seq[Secret]) error {
 	})
 }
 
+// TellBase registers the metric of when the controller's own credentials expire, as expires says at the time of each scrape; of a zero time nothing is told.
+func (m *Metrics) TellBase(expires func() time.Time) error {
+	return m.registry.Register(&base{expires, prometheus.NewDesc(namespace+"_base_credentials_expiration_timestamp_seconds",
+		"When the controller's own AWS credentials expire, in Unix time, if they do.", nil, nil)})
+}
+
+// base reads when the controller's own credentials expire.
+type base struct {
+	expires    func() time.Time
+	expiration *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (b *base) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- b.expiration }
+
+// Collect implements prometheus.Collector.
+func (b *base) Collect(samples chan<- prometheus.Metric) {
+	if at := b.expires(); !at.IsZero() {
+		samples <- prometheus.MustNewConstMetric(b.expiration, prometheus.GaugeValue, float64(at.Unix()))
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (s *secrets) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- s.expiration

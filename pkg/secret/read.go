@@ -36,6 +36,9 @@ func Read(s *corev1.Secret) (credentials.Credentials, error) {
 	if process.AccessKeyId == "" || process.SecretAccessKey == "" || process.SessionToken == "" {
 		return credentials.Credentials{}, fmt.Errorf("key %s is incomplete", JSONKey)
 	}
+	if _, has := s.Data[ExpireKey]; !has { // of a seed that was made by hand
+		s = &corev1.Secret{ObjectMeta: s.ObjectMeta, Data: map[string][]byte{ExpireKey: []byte(process.Expiration)}}
+	}
 	issued, expires, err := ReadLifetime(s)
 	if err != nil {
 		return credentials.Credentials{}, err
@@ -78,15 +81,16 @@ func Reduce(s *corev1.Secret, f Files) {
 	if s.StringData != nil {
 		return // it is reduced already
 	}
-	known := map[string]string{}
+	known, expire := map[string]string{}, s.Data[ExpireKey]
 	if c, err := Read(s); err == nil {
 		known[knownID] = c.AccessKeyID
+		expire = []byte(timestamp(c.Expires))
 		if of, err := role.ParseARN(string(s.Data[RoleARNKey])); err == nil && includes(s.Data, f.data(of, c), bytes.Equal) {
 			known[knownWhole] = ""
 		}
 	}
 	s.StringData = known
-	s.Data = map[string][]byte{ExpireKey: s.Data[ExpireKey], RoleARNKey: s.Data[RoleARNKey]}
+	s.Data = map[string][]byte{ExpireKey: expire, RoleARNKey: s.Data[RoleARNKey]}
 	s.ManagedFields = nil
 }
 

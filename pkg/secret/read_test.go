@@ -59,7 +59,10 @@ func TestReadRefuses(t *testing.T) {
 		{"no key ID", without("AccessKeyId"), "credentials.json is incomplete"},
 		{"no secret key", without("SecretAccessKey"), "credentials.json is incomplete"},
 		{"no token", without("SessionToken"), "credentials.json is incomplete"},
-		{"no expiry", func(s *corev1.Secret) { delete(s.Data, "expire") }, "expire is not a time"},
+		{"no expiry at all", func(s *corev1.Secret) {
+			without("Expiration")(s)
+			delete(s.Data, "expire")
+		}, "expire is not a time"},
 		{"an expiry that is no time", func(s *corev1.Secret) { s.Data["expire"] = []byte("s3cr3t/Key+value=") }, "expire is not a time"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
@@ -215,9 +218,12 @@ func TestAReducedSecretHoldsNoCredentials(t *testing.T) {
 
 func TestAReducedSecretWhoseCredentialsCannotBeRead(t *testing.T) {
 	for says, edit := range map[string]func(*corev1.Secret){
-		"empty":      func(s *corev1.Secret) { s.Data = nil },
-		"broken":     func(s *corev1.Secret) { s.Data["credentials.json"] = []byte("{") },
-		"no expiry":  func(s *corev1.Secret) { delete(s.Data, "expire") },
+		"empty":  func(s *corev1.Secret) { s.Data = nil },
+		"broken": func(s *corev1.Secret) { s.Data["credentials.json"] = []byte("{") },
+		"no expiry": func(s *corev1.Secret) {
+			without("Expiration")(s)
+			delete(s.Data, "expire")
+		},
 		"bad expiry": func(s *corev1.Secret) { s.Data["expire"] = []byte("tomorrow") },
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -227,6 +233,19 @@ func TestAReducedSecretWhoseCredentialsCannotBeRead(t *testing.T) {
 				t.Errorf("knows %+v", known)
 			}
 		})
+	}
+}
+
+// A seed as its maker has it: what assume-role printed, and nothing else.
+func TestASeedMadeByHandSaysWhenItExpires(t *testing.T) {
+	s := secret.Render(target(t), held(time.Hour))
+	s.Data, s.Annotations = map[string][]byte{"credentials.json": []byte(`{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"k","SessionToken":"t","Expiration":"2026-11-21T01:00:00+00:00"}`)}, nil
+	got, err := secret.Read(s)
+	if err != nil || !got.Expires.Equal(issued.Add(time.Hour)) || !got.Issued.Equal(issued) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if known := secret.Held(reduced(s, target(t))); !known.Expires.Equal(got.Expires) || known.AccessKeyID != got.AccessKeyID || intact(s, target(t)) {
+		t.Errorf("reduced, it knows %+v, and is intact: %t", known, intact(s, target(t)))
 	}
 }
 

@@ -2,6 +2,10 @@
 {{- define "copies" -}}
 {{- $ := index . 0 }}
 {{- $role := $.Values.aws.roleARN | default "kube-aws-iam-controller" | quote }}
+{{- $seed := dict "namespace" "" "name" "" }}
+{{- if hasPrefix "seed" $.Values.aws.identity }}
+{{- $seed = dict "namespace" $.Release.Namespace "name" (include "volume" $ | fromYaml).source.secret.secretName }}
+{{- end }}
 {{- range $path, $_ := $.Files.Glob (index . 1) }}
 ---
 {{ $.Files.Get $path |
@@ -9,6 +13,7 @@
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
   replace "name: system:serviceaccounts:kube-system" (printf "name: system:serviceaccounts:%s" $.Release.Namespace) |
   replace "expression: \"''\"" (printf "expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
+  replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
   replace "roleReference: kube-aws-iam-controller" (printf "roleReference: %s" $role) |
   replace "resourceNames: [kube-aws-iam-controller]" (printf "resourceNames: [%s]" $role) }}
 {{- end }}

@@ -1,0 +1,221 @@
+package controllers_test
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+const (
+	ownRole    = "arn:aws:iam::" + account + ":role/controller"
+	seedSecret = "aws-iam-controller"
+)
+
+// fromSeed is a controller that has no AWS credentials but those of a Secret.
+func (w *world) fromSeed(name string) func(*controllers.Options) {
+	w.t.Helper()
+	for _, variable := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		w.t.Setenv(variable, "")
+	}
+	aws, err := credentials.New(w.t.Context(), credentials.Options{Seeded: true, QPS: 300, Now: time.Now})
+	w.must(err)
+	return func(o *controllers.Options) {
+		o.Credentials = aws
+		o.Seed = types.NamespacedName{Namespace: w.namespace, Name: name}
+		o.Self = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "controller-0", UID: "a-pod-of-the-controller"}}
+	}
+}
+
+// process is the JSON of a credential_process with a fresh session of the controller's role.
+func (w *world) process(life time.Duration) string {
+	w.t.Helper()
+	keys, err := w.sts.AddSession(ownRole, "bootstrap", life)
+	w.must(err)
+	text, err := json.Marshal(map[string]any{
+		"Version": 1, "AccessKeyId": keys.AccessKeyID, "SecretAccessKey": keys.SecretAccessKey, "SessionToken": keys.SessionToken,
+		"Expiration": time.Now().Add(life).UTC().Format(time.RFC3339),
+	})
+	w.must(err)
+	return string(text)
+}
+
+// byHand is a Secret as kubectl create secret generic makes it.
+func (w *world) byHand(name, process string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Data: map[string][]byte{
+		"credentials.json":    []byte(process),
+		"credentials.process": []byte("[default]\ncredential_process = cat /meta/aws-iam/credentials.json\n"),
+	}}
+}
+
+// replace puts a seed made by hand in place of the one that is there.
+func (w *world) replaceSeed(process string) {
+	w.t.Helper()
+	w.must(client.IgnoreNotFound(w.Delete(w.t.Context(), w.byHand(seedSecret, ""))))
+	w.must(w.Create(w.t.Context(), w.byHand(seedSecret, process)))
+}
+
+func TestTheSeedIsAdoptedAndRenewsItself(t *testing.T) {
+	w := newWorld(t)
+	w.sts.SetSessionLifetime(12 * time.Second)
+	w.replaceSeed(w.process(time.Hour))
+	w.start(w.fromSeed(seedSecret))
+	w.pod("app", role("orders"))
+	w.wait("aws-iam-orders")
+
+	seed := w.wait(seedSecret)
+	if seed.Labels["heritage"] != "kube-aws-iam-controller" || string(seed.Data["role-arn"]) != ownRole || seed.Data["credentials.process"] == nil {
+		t.Errorf("it is adopted as %v for %s", seed.Labels, seed.Data["role-arn"])
+	}
+	for range 2 {
+		seed = w.waitOther(seed)
+		held, err := secret.Read(seed)
+		w.must(err)
+		w.eventually("the metric of the renewed seed", func() bool {
+			return w.metric("base_credentials_expiration_timestamp_seconds") >= float64(held.Expires.Unix())
+		})
+	}
+	w.pod("late", role("reports"))
+	w.wait("aws-iam-reports")
+	if refused := w.assumed("*") - w.assumed(""); refused > 0 {
+		t.Errorf("%d calls were refused", refused)
+	}
+}
+
+// The seed of the AWSIAMRole that zalando-incubator/kube-aws-iam-controller has its users make.
+func TestTheSeedOfAnAWSIAMRole(t *testing.T) {
+	w := newWorld(t)
+	const name = "kube-aws-iam-controller-iam-role"
+	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: v1.AWSIAMRoleSpec{RoleReference: "controller"}}
+	w.must(w.Create(t.Context(), resource))
+	s := w.byHand(name, w.process(time.Hour))
+	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: name, UID: resource.UID}}
+	w.must(w.Create(t.Context(), s))
+	w.start(w.fromSeed(name))
+	got := w.wait(name)
+	if !secret.OfAWSIAMRole(got) || len(got.OwnerReferences) != 1 || string(got.Data["role-arn"]) != ownRole {
+		t.Errorf("it is for %s, with labels %v and owners %v", got.Data["role-arn"], got.Labels, got.OwnerReferences)
+	}
+	w.pod("app", role("orders"))
+	w.wait("aws-iam-orders")
+}
+
+// Whoever starts the controller has decided that it has its role: no authorization mode can take it away.
+func TestTheSeedNeedsNoRight(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	w.pod("controller-0", role("controller"))
+	w.start(w.fromSeed(seedSecret), modes(policy.ModeRBAC))
+	w.wait(seedSecret)
+	w.event("Warning RoleForbidden controller-0:", "may not assume role controller")
+}
+
+func TestASeedThatCannotBeRenewedIsToldInTimeAndMended(t *testing.T) {
+	w := newWorld(t)
+	w.sts.Deny(ownRole)
+	w.replaceSeed(w.process(10 * time.Second))
+	health := freePort(t)
+	w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
+	w.eventually("ready", func() bool { return ready(health) })
+	w.pod("app", role("orders"))
+	w.wait("aws-iam-orders")
+
+	mend := "scripts/bootstrap.sh --namespace " + w.namespace + " --name " + seedSecret + " " + ownRole
+	for _, object := range []string{seedSecret, "controller-0"} {
+		w.event("Warning SeedNotRenewed "+object+":", "does not trust itself", mend)
+	}
+	expires := w.metric("base_credentials_expiration_timestamp_seconds")
+	if at := time.Now().Add(10 * time.Second).Unix(); expires == 0 || expires > float64(at) {
+		t.Errorf("the metric says %f, which is not before %d", expires, at)
+	}
+	for _, object := range []string{seedSecret, "controller-0"} {
+		w.event("Warning SeedExpired "+object+":", "expired at", mend)
+	}
+	if ready(health) {
+		t.Error("it says that it is ready, without credentials")
+	}
+	if !strings.Contains(written.String(), mend) {
+		t.Error("the log does not say what mends it")
+	}
+	if w.secret(seedSecret) == nil {
+		t.Error("the seed was removed")
+	}
+
+	w.sts.Allow(ownRole)
+	w.replaceSeed(w.process(time.Hour))
+	w.wait(seedSecret)
+	w.pod("late", role("reports"))
+	w.wait("aws-iam-reports")
+	w.eventually("ready again", func() bool { return ready(health) })
+}
+
+func TestABadSeedIsNamedAndMended(t *testing.T) {
+	for says, c := range map[string]struct {
+		seed    func(*world) *corev1.Secret
+		because string
+	}{
+		"missing": {func(*world) *corev1.Secret { return nil }, "does not exist"},
+		"no credentials.json": {func(w *world) *corev1.Secret {
+			s := w.byHand(seedSecret, "")
+			delete(s.Data, "credentials.json")
+			return s
+		}, "key credentials.json is not the JSON of a credential_process"},
+		"not JSON": {func(w *world) *corev1.Secret { return w.byHand(seedSecret, "s3cr3t") }, "key credentials.json is not the JSON of a credential_process"},
+		"incomplete": {func(w *world) *corev1.Secret {
+			return w.byHand(seedSecret, `{"Version":1,"AccessKeyId":"ASIAEXAMPLE"}`)
+		}, "key credentials.json is incomplete"},
+		"no expiration": {func(w *world) *corev1.Secret {
+			return w.byHand(seedSecret, `{"AccessKeyId":"a","SecretAccessKey":"b","SessionToken":"c"}`)
+		}, "is not a time"},
+		"expired": {func(w *world) *corev1.Secret { return w.byHand(seedSecret, w.process(-time.Minute)) }, "expired at"},
+		"revoked": {func(w *world) *corev1.Secret {
+			return w.byHand(seedSecret, `{"AccessKeyId":"ASIANOTOFTHISPARTITION","SecretAccessKey":"b","SessionToken":"c","Expiration":"2099-01-01T00:00:00Z"}`)
+		}, "InvalidClientTokenId"},
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Setenv("AWS_MAX_ATTEMPTS", "1")
+			w := newWorld(t)
+			if s := c.seed(w); s != nil {
+				w.must(w.Create(t.Context(), s))
+			}
+			w.start(w.fromSeed(seedSecret))
+			w.pod("app", role("orders"))
+			w.event("Warning GetCredentialsFailed app:", w.namespace+"/"+seedSecret, c.because, "scripts/bootstrap.sh --namespace "+w.namespace)
+			w.replaceSeed(w.process(time.Hour))
+			w.wait("aws-iam-orders")
+			w.wait(seedSecret)
+		})
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func ready(address string) bool {
+	answer, err := http.Get("http://" + address + "/readyz") //nolint:noctx,gosec // of the test's own server
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
+}

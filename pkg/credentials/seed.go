@@ -1,0 +1,73 @@
+package credentials
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Seed is what a Client is given as credentials of its own, where the environment is not to give them.
+type Seed struct {
+	// Credentials are zero if there are none; then Lacking says why.
+	Credentials Credentials
+	Lacking     string
+	// Name is what messages call the place where it lies.
+	Name string
+	// Remedy says what to do when it is of no use; nil for nothing.
+	Remedy func() string
+}
+
+// Usable tells whether STS still takes the credentials, or why not and what to do.
+func (s Seed) Usable(now time.Time) error {
+	switch {
+	case s.Lacking != "":
+		return &Error{Kind: Absent, Code: "NoSeed", message: fmt.Sprintf("the controller has no AWS credentials of its own: %s %s. %s", s.Name, s.Lacking, s.remedy())}
+	case !now.Before(s.Credentials.Expires):
+		return &Error{Kind: Absent, Code: "SeedExpired", message: fmt.Sprintf("the controller's own AWS credentials, in %s, expired at %s and could not be renewed before. %s",
+			s.Name, s.Credentials.Expires.Format(time.RFC3339), s.remedy())}
+	}
+	return nil
+}
+
+func (s Seed) remedy() string {
+	if s.Remedy == nil {
+		return "Put others in place"
+	}
+	return s.Remedy()
+}
+
+// Plant gives the Client other credentials of its own, for all calls that begin from now on. It is for a Client whose Options say Seeded.
+func (c *Client) Plant(s Seed) {
+	c.seed.Store(&s)
+	c.forget()
+}
+
+// fromSeed implements aws.CredentialsProviderFunc.
+func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
+	s := c.seed.Load()
+	if s == nil {
+		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed credentials yet; tried again"}
+	}
+	if err := s.Usable(c.options.Now()); err != nil {
+		return aws.Credentials{}, err
+	}
+	return aws.Credentials{
+		AccessKeyID:     s.Credentials.AccessKeyID,
+		SecretAccessKey: s.Credentials.SecretAccessKey.Reveal(),
+		SessionToken:    s.Credentials.SessionToken.Reveal(),
+		CanExpire:       true,
+		Expires:         s.Credentials.Expires,
+	}, nil
+}
+
+// unknownSeed says of a seed that STS refuses what to do; it is nil for other errors, and where there is no seed.
+func (c *Client) unknownSeed(kind Kind, code string) *Error {
+	s := c.seed.Load()
+	if s == nil || kind != Expired {
+		return nil
+	}
+	return &Error{Kind: kind, Code: code, message: fmt.Sprintf("STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they have expired, were revoked, or are of another "+
+		"partition than the Region. Set another AWS_REGION, or: %s", c.Region(), s.Name, code, s.remedy())}
+}

@@ -105,6 +105,9 @@ const unreadyRetry = 10 * time.Second
 // decide is the whole judgement over one Secret.
 func decide(s state) decision {
 	d := s.judge()
+	if d.verb == remove && s.seed { // without it the controller's own pod could not start any more
+		d.verb = refuse
+	}
 	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
 		return decision{verb: refuse, reason: s.failure.reason, action: actionDelete, note: s.failure.note, at: s.failure.until}
 	}

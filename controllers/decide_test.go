@@ -55,6 +55,8 @@ func unwantedFor(d time.Duration) func(*state) {
 	return func(s *state) { s.wanted, s.unwantedSince = false, noon.Add(-d) }
 }
 
+func ownSeed(s *state) { s.seed = true }
+
 func failedUntil(d time.Duration) func(*state) {
 	return func(s *state) {
 		s.failure = &failure{reason: ReasonGetCredentialsFailed, note: "STS is down", until: noon.Add(d)}
@@ -104,6 +106,12 @@ func TestDecide(t *testing.T) {
 		{"and warns once it is due", good(issuedAgo(40*time.Minute), unready), refuse, ReasonGetCredentialsFailed, unreadyRetry},
 		{"and looks again in time", good(issuedAgo(55*time.Minute-time.Second), unready), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and removes what is dead", good(issuedAgo(55*time.Minute), unready), remove, reasonExpired, retry},
+
+		{"the seed is renewed as others are", good(ownSeed, issuedAgo(40*time.Minute)), issue, reasonRefresh, 0},
+		{"is adopted by renewing it", good(ownSeed, edited), issue, reasonRestored, 0},
+		{"but not made", good(ownSeed, missing), keep, "", credentials.CallerRetry},
+		{"waits for better credentials", good(ownSeed, unready, issuedAgo(2*time.Hour)), keep, "", credentials.CallerRetry},
+		{"and stays when it is dead", good(ownSeed, issuedAgo(2*time.Hour), failedUntil(time.Minute)), refuse, ReasonGetCredentialsFailed, time.Minute},
 
 		{"a Secret of somebody else's is left alone", good(foreign), refuse, ReasonSecretNotManaged, retry},
 
@@ -156,7 +164,7 @@ func TestNothingIsKnown(t *testing.T) {
 // Whatever the state: credentials are issued only to who is wanted, valid, known and allowed; what is wanted and alive is only removed by a
 // refusal; and there is always a time to look again while there is anything to look at.
 func TestDecideInEveryState(t *testing.T) {
-	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour)}) {
+	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour), ownSeed}) {
 		s := good()
 		for _, f := range ways {
 			f(&s)
@@ -169,6 +177,9 @@ func TestDecideInEveryState(t *testing.T) {
 		alive := s.held != nil && !s.held.dead(s.now)
 		if d.verb == remove && entitled && alive {
 			t.Errorf("removed what is wanted and alive in %+v", s)
+		}
+		if d.verb == remove && s.seed || d.verb == issue && s.seed && s.held == nil {
+			t.Errorf("decided to %s the seed in %+v", d.verb, s)
 		}
 		if d.verb == remove && s.held == nil {
 			t.Errorf("removed nothing in %+v", s)

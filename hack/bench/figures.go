@@ -18,6 +18,9 @@ type figure struct {
 	Unit  string  `json:"unit"`
 	// Most is what it must not exceed; nil where there is no such bound.
 	Most *float64 `json:"most,omitempty"`
+	// N is how many there were of what grew, if it was measured at several sizes.
+	N  int    `json:"n,omitempty"`
+	Of string `json:"of,omitempty"`
 	// Upstream is what zalando-incubator/kube-aws-iam-controller v0.2.0 reached, measured the same way.
 	Upstream string `json:"upstream,omitempty"`
 }

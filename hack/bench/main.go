@@ -88,6 +88,9 @@ func run(ctx context.Context, b *bench, cases []benchCase, only, out, last strin
 		}
 	}
 	fmt.Printf("\n%d s in all; %s\n", int(time.Since(began).Seconds()), t.verdict())
+	for _, l := range fit(t.figures) {
+		fmt.Println(l)
+	}
 	if out == "" {
 		return nil
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -39,7 +41,8 @@ func (w *world) startAmong(ctx context.Context, pods int) (p *process, toReady t
 	proxy := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
-		FlushInterval: -1, // watches are told at once
+		FlushInterval: -1,                         // watches are told at once
+		ErrorLog:      log.New(io.Discard, "", 0), // of watches that end
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
 		switch {

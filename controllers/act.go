@@ -36,7 +36,7 @@ func (r *reconciler) act(ctx context.Context, g *gathered, d decision) outcome {
 
 // issue gets credentials and writes them: into a new Secret, or over the very one that was judged.
 func (r *reconciler) issue(ctx context.Context, g *gathered) outcome {
-	c, err := r.assume(ctx, g.target.Session)
+	c, err := r.identity(g).assume(ctx, g.target.Session)
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
 	}

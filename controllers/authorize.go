@@ -68,8 +68,8 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, b
 	}
 	switch {
 	case g.verdict.Allowed:
-	case g.seed: // who starts the controller has decided
-		g.verdict.Allowed = true
+	case g.seed: // it is the controller's own role: see resolve
+		g.verdict = policy.Verdict{Allowed: true, Reason: "it is the controller's own role"}
 	case g.dryRun:
 		g.wouldRefuse, g.verdict.Allowed = cmp.Or(g.verdict.Reason, fmt.Sprint(errors.Join(failed...))), true
 	default:

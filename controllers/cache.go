@@ -47,6 +47,8 @@ func managerOptions(o Options) manager.Options {
 		LeaderElectionID:              leaseName(o.Namespaces),
 		LeaderElectionNamespace:       leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(leaseDuration),
+		RenewDeadline:                 new(renewDeadline),
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 	}

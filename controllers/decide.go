@@ -21,6 +21,8 @@ type state struct {
 	unwantedSince time.Time
 	// seed is true for the Secret of the controller's own credentials, which is wanted as long as the controller runs and never removed.
 	seed bool
+	// unadoptable is why the seed that is there is not taken.
+	unadoptable string
 	// invalid is why the role that is asked for can never be had.
 	invalid error
 	// unready is why the controller cannot tell which role is meant, or assume any.
@@ -79,7 +81,7 @@ type decision struct {
 	reason string
 	// action is what was tried, for the event of a refusal: it keeps causes apart that have the same reason.
 	action string
-	// note tells the user why, and what to do; for refusals only.
+	// note tells the user why, and what to do; for refusals, and where the seed is not renewed.
 	note string
 	// at is when to look again at the latest; zero if there is nothing left to look at.
 	at time.Time
@@ -149,8 +151,8 @@ func (s state) unwanted() decision {
 
 // waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
 func (s state) waiting() decision {
-	if s.seed { // its guard tells; and nothing can be had before it is good
-		return decision{verb: keep, at: s.now.Add(credentials.CallerRetry)}
+	if s.seed { // its guard tells
+		return decision{verb: keep, action: codeOf(s.unready), note: s.unready.Error(), at: s.now.Add(credentials.CallerRetry)}
 	}
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
@@ -185,7 +187,7 @@ func (s state) need() decision {
 	d := decision{verb: issue}
 	switch {
 	case s.held == nil && s.seed: // what somebody puts there is taken, not made
-		return decision{verb: keep, at: s.now.Add(credentials.CallerRetry)}
+		return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 	case s.held == nil:
 		d.reason = reasonNew
 	case !s.held.intact:
@@ -196,7 +198,7 @@ func (s state) need() decision {
 		d.reason, d.since = reasonRefresh, s.due()
 	}
 	dead := s.held != nil && s.held.dead(s.now)
-	if s.failure != nil && !s.failure.transient() && (dead || s.now.Before(s.failure.until)) {
+	if s.failure != nil && !s.failure.transient() && (dead && !s.seed || s.now.Before(s.failure.until)) {
 		d = s.refusal(s.failure.reason, s.failure.note, s.failure.until)
 		d.action = s.failure.action
 	}

@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -58,6 +59,9 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	g.wanted = len(g.wants) > 0 || g.resource != nil || g.seed
 
 	existing, err := r.existing(ctx, name)
+	if err == nil && existing == nil && g.seed {
+		existing, g.unadoptable, err = r.adoptable(ctx, name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +116,6 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 		err = r.live.Get(ctx, name, s)
 		secret.Reduce(s, r.files)
 	}
-	if apierrors.IsNotFound(err) && name == r.settings.Seed {
-		return r.adoptable(ctx, name)
-	}
 	if err != nil {
 		return nil, ignoreNotFound(err)
 	}
@@ -125,16 +126,19 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 }
 
 // adoptable is the seed as somebody made it who did not give it the controller's label: the one such Secret that the controller takes. It must hold
-// credentials, and nobody else may claim it.
-func (r *reconciler) adoptable(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
-	s := &corev1.Secret{}
+// credentials, and nobody else may claim it; else it says why it is not taken.
+func (r *reconciler) adoptable(ctx context.Context, name types.NamespacedName) (s *corev1.Secret, whyNot string, err error) {
+	s = &corev1.Secret{}
 	if err := r.live.Get(ctx, name, s); err != nil {
-		return nil, ignoreNotFound(err)
+		return nil, "it does not exist", ignoreNotFound(err)
 	}
-	if secret.Reduce(s, r.files); secret.Held(s) == (credentials.Credentials{}) || metav1.GetControllerOf(s) != nil {
-		return nil, nil
+	if claimed := metav1.GetControllerOf(s); claimed != nil {
+		return nil, notManaged(name, claimed), nil
 	}
-	return s, nil
+	if secret.Reduce(s, r.files); secret.Held(s) == (credentials.Credentials{}) {
+		return nil, "it holds no credentials", nil
+	}
+	return s, "", nil
 }
 
 // foreign asks the API server itself whether there is a Secret of this name that is not the controller's, and says what to do about it.
@@ -168,12 +172,13 @@ func ignoreNotFound(err error) error {
 
 // resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
 func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
-	wanted := g.demand()
-	caller, err := r.caller(ctx)
-	if wanted.Role == "" && g.seed {
-		wanted.Role = caller.RoleName()
+	caller, err := r.identity(g).caller(ctx)
+	if err != nil && g.seed {
+		g.unready = err
+		return
 	}
-	if g.invalid = wanted.Check(); g.invalid != nil && (err == nil || !g.seed) {
+	wanted := g.demand(caller)
+	if g.invalid = wanted.Check(); g.invalid != nil {
 		return
 	}
 	if err != nil {
@@ -181,6 +186,9 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 		return
 	}
 	arn, err := caller.Base.Resolve(wanted.Role)
+	if err == nil && g.seed && !caller.Is(arn) {
+		err = fmt.Errorf("the controller is %s, and its seed is not renewed with credentials of another role, %s: let what asks for Secret %q ask for the controller's own", caller.ARN, arn, g.name.Name)
+	}
 	if err != nil {
 		g.invalid = err
 		return
@@ -206,7 +214,7 @@ func (r *reconciler) resolveUnready(ctx context.Context, g *gathered, existing *
 	if existing == nil || base.IsZero() {
 		return
 	}
-	arn, err := base.Resolve(g.demand().Role)
+	arn, err := base.Resolve(g.demand(credentials.Caller{}).Role)
 	if err != nil {
 		return
 	}
@@ -217,16 +225,19 @@ func (r *reconciler) resolveUnready(ctx context.Context, g *gathered, existing *
 	}
 }
 
-// demand is what is wanted: by the AWSIAMRole, or else by the pods, which all want the same.
-func (g *gathered) demand() demand.Demand {
+// demand is what is wanted: by the AWSIAMRole, or else by the pods, which all want the same; or of a seed that has another name the caller's own role.
+func (g *gathered) demand(caller credentials.Caller) demand.Demand {
 	if g.resource != nil {
 		return demand.FromAWSIAMRole(g.resource)
 	}
-	if len(g.wants) == 0 { // only the controller itself wants it
-		named, _ := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
-		return demand.Demand{Secret: g.name.Name, Role: named}
+	if len(g.wants) > 0 {
+		return g.wants[0].Demand
 	}
-	return g.wants[0].Demand
+	named, ok := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
+	if !ok {
+		named = caller.RoleName()
+	}
+	return demand.Demand{Secret: g.name.Name, Role: named}
 }
 
 // target is what the Secret is to be for.

@@ -15,13 +15,13 @@ import (
 )
 
 func TestWarn(t *testing.T) {
-	denied := &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/AccessDenied", note: "it does not trust itself"}
+	denied := &trouble{action: "AssumeRole/AccessDenied", note: "it does not trust itself"}
 	for _, c := range []struct {
 		says    string
 		since   time.Time // when it was read that expires at noon and was issued an hour before
 		now     time.Time
 		lacking string
-		failure *failure
+		trouble *trouble
 		reason  string
 		action  string
 		note    []string
@@ -30,7 +30,7 @@ func TestWarn(t *testing.T) {
 		{says: "fresh: not before half life", since: noon.Add(-time.Hour), now: noon.Add(-time.Hour), again: 31 * time.Minute},
 		{says: "about to be renewed", since: noon.Add(-time.Hour), now: noon.Add(-30 * time.Minute), again: time.Minute},
 		{
-			says: "not renewed", since: noon.Add(-time.Hour), now: noon.Add(-29 * time.Minute), failure: denied,
+			says: "not renewed", since: noon.Add(-time.Hour), now: noon.Add(-29 * time.Minute), trouble: denied,
 			reason: ReasonSeedNotRenewed, action: "AssumeRole/AccessDenied", note: []string{"Secret kube-system/seed", "12:00:00", "it does not trust itself", "mend it"}, again: 5 * time.Minute,
 		},
 		{
@@ -38,19 +38,23 @@ func TestWarn(t *testing.T) {
 			reason: ReasonSeedNotRenewed, action: "Renew", note: []string{"no attempt"}, again: 5 * time.Minute,
 		},
 		{
-			says: "the last warning before the end", since: noon.Add(-time.Hour), now: noon.Add(-2 * time.Minute), failure: denied,
+			says: "the last warning before the end", since: noon.Add(-time.Hour), now: noon.Add(-2 * time.Minute), trouble: denied,
 			reason: ReasonSeedNotRenewed, action: "AssumeRole/AccessDenied", again: 2 * time.Minute,
 		},
 		{says: "read late: there was no time to renew it yet", since: noon.Add(-20 * time.Minute), now: noon.Add(-20 * time.Minute), again: 2 * time.Minute},
-		{says: "expired", since: noon.Add(-time.Hour), now: noon, reason: ReasonSeedExpired, action: "Renew", note: []string{"expired at", "12:00:00", "mend it"}, again: 5 * time.Minute},
-		{says: "missing", since: noon, now: noon, lacking: "does not exist", reason: ReasonSeedExpired, action: "Renew", note: []string{"Secret kube-system/seed does not exist", "mend it"}, again: 5 * time.Minute},
+		{
+			says: "STS refuses it", since: noon.Add(-time.Hour), now: noon.Add(-time.Hour), trouble: &trouble{action: "InvalidClientTokenId", note: "it was revoked", refused: true},
+			reason: ReasonSeedExpired, action: "InvalidClientTokenId", note: []string{"it was revoked"}, again: 5 * time.Minute,
+		},
+		{says: "expired", since: noon.Add(-time.Hour), now: noon, reason: ReasonSeedExpired, action: "SeedExpired", note: []string{"expired at", "12:00:00", "mend it"}, again: 5 * time.Minute},
+		{says: "missing", since: noon, now: noon, lacking: "does not exist", reason: ReasonSeedExpired, action: "NoSeed", note: []string{"Secret kube-system/seed does not exist", "mend it"}, again: 5 * time.Minute},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			seed := planted{since: c.since, Seed: credentials.Seed{Name: "Secret kube-system/seed", Lacking: c.lacking, Remedy: func() string { return "mend it" }}}
 			if c.lacking == "" {
 				seed.Credentials = credentials.Credentials{AccessKeyID: "ASIA", Issued: noon.Add(-time.Hour), Expires: noon}
 			}
-			got := warn(seed, c.now, c.failure)
+			got := warn(seed, c.now, c.trouble)
 			if got.reason != c.reason || got.action != c.action || got.again != c.again {
 				t.Errorf("got %q, %q, again after %s", got.reason, got.action, got.again)
 			}

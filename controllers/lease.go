@@ -6,6 +6,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
+)
+
+// How long a Lease holds, and how long its holder tries to renew it before it gives up; it does so every two seconds, by client-go's default. A standby
+// looks as often. So new pods wait for less than 20 s when a leader dies.
+const (
+	leaseDuration = 13 * time.Second
+	renewDeadline = 9 * time.Second
 )
 
 // leaseName is the name of the Lease: one for each set of namespaces, so that instances can share a cluster.

@@ -91,9 +91,9 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		client:      m.GetClient(),
 		live:        m.GetAPIReader(),
 		pods:        newPodStore(scopes, o.MountPath, o.Clock),
-		caller:      o.Credentials.Caller,
+		working:     identityOf(o.Credentials),
+		own:         identityOf(o.Credentials.Own()),
 		base:        o.Credentials.Base,
-		assume:      o.Credentials.Assume,
 		authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
 		servesRoles: servesRoles,
 		files:       o.files(),
@@ -108,16 +108,31 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 	var seed *seedWatch
 	if o.Seed.Name != "" {
 		seed = newSeedWatch(clientset, &o)
+		if err := seed.addTo(m, &o, r); err != nil {
+			return nil, err
+		}
 	}
 	return m, errors.Join(
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: scopes, pods: r.pods}),
 		m.Add(introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}),
 		addController(m, o, r, seed),
-		seed.addTo(m, &o, r),
 		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
-		o.Metrics.TellBase(o.Credentials.BaseExpires),
+		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
 	)
+}
+
+// baseExpires is when the controller's own credentials expire. Who does not lead renews them only when it needs them, and knows but of a seed.
+func baseExpires(m manager.Manager, o *Options) time.Time {
+	select {
+	case <-m.Elected():
+		return o.Credentials.BaseExpires()
+	default:
+	}
+	if o.Seed.Name != "" {
+		return o.Credentials.BaseExpires()
+	}
+	return time.Time{}
 }
 
 // serves tells whether the cluster has AWSIAMRoles. Pods are served without them all the same.

@@ -38,11 +38,12 @@ type reconciler struct {
 	// live reads what the cache does not have: the metadata of Secrets that are not the controller's, and one that was just written.
 	live client.Reader
 	pods *podStore
-	// caller tells who the controller is, and assume gets credentials.
-	caller func(context.Context) (credentials.Caller, error)
+	// working assumes the roles of pods. own is the same but for --assume-role, and renews the seed.
+	working, own identity
 	// base is where roles lie that are asked for by name, if that is known without asking.
-	base   func() role.Base
-	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
+	base func() role.Base
+	// guard hears what becomes of the seed; nil if there is none.
+	guard *seedGuard
 	// authorizer decides who may have which role.
 	authorizer policy.Authorizer
 	// servesRoles tells whether the cluster has AWSIAMRoles.
@@ -56,6 +57,24 @@ type reconciler struct {
 	failures *failures
 	verdicts *verdicts
 	writes   *writes
+}
+
+// identity is somebody for AWS.
+type identity struct {
+	// caller tells who that is.
+	caller func(context.Context) (credentials.Caller, error)
+	// assume gets credentials of a role.
+	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
+}
+
+func identityOf(c *credentials.Client) identity { return identity{c.Caller, c.Assume} }
+
+// identity is who assumes the role of a Secret.
+func (r *reconciler) identity(g *gathered) identity {
+	if g.seed {
+		return r.own
+	}
+	return r.working
 }
 
 // minRequeue keeps a decision whose time has come from spinning.
@@ -72,10 +91,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if at.IsZero() {
 		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{
-		RequeueAfter: max(minRequeue, at.Sub(r.clock.Now())),
-		Priority:     new(priorityBackground),
-	}, nil
+	priority := priorityBackground
+	if g.seed {
+		priority = priorityUrgent // all others depend on it
+	}
+	return reconcile.Result{RequeueAfter: max(minRequeue, at.Sub(r.clock.Now())), Priority: &priority}, nil
 }
 
 // carryOutTimeout bounds what is begun and must not be broken off: a signal to end waits for it, within the manager's patience of 30 seconds.

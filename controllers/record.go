@@ -17,6 +17,9 @@ func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outc
 	log := logr.FromContextOrDiscard(ctx).WithValues("role", g.target.Session.Role.String())
 	r.recordFindings(g)
 	r.recordForbidden(log, g)
+	if g.seed {
+		r.guard.hear(troubleOf(g, d, o))
+	}
 	at := d.at
 	switch {
 	case o.failure != nil:

@@ -1,12 +1,16 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,6 +24,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/role"
@@ -70,77 +75,91 @@ func (w *seedWatch) Start(ctx context.Context) error {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, w.name.Name).String()
 	})
 	known, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    w.take,
-		UpdateFunc: func(_, now any) { w.take(now) },
-		DeleteFunc: func(any) { w.take(nil) },
+		AddFunc:    func(now any) { w.take(now, true) },
+		UpdateFunc: func(_, now any) { w.take(now, true) },
+		DeleteFunc: func(any) { w.take(nil, true) },
 	})
 	if err != nil {
 		return err
 	}
 	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), known.HasSynced) && len(informer.GetStore().ListKeys()) == 0 {
-			w.take(nil)
+		if cache.WaitForCacheSync(ctx.Done(), known.HasSynced) {
+			w.take(nil, false)
 		}
 	}()
 	informer.RunWithContext(ctx)
 	return nil
 }
 
-// take plants what the Secret holds, or notes why it is of no use; nil stands for no Secret.
-func (w *seedWatch) take(obj any) {
+// take plants what the Secret holds, or notes why it is of no use; nil stands for no Secret. Unless it is news, it counts only if nothing is known yet.
+func (w *seedWatch) take(obj any, isNews bool) {
 	found, _ := obj.(*corev1.Secret)
-	next := planted{Seed: w.read(found), since: w.clock.Now(), secret: secretReference(w.name)}
-	if found != nil {
-		next.secret.UID = found.UID
-	}
+	next := w.read(found)
 	w.lock.Lock()
-	if w.planted.secret == nil {
-		defer close(w.known)
+	was := w.planted
+	if !isNews && was.secret != nil {
+		w.lock.Unlock()
+		return
 	}
-	news := next.Credentials != w.planted.Credentials || next.Lacking != w.planted.Lacking
+	if next.Lacking != "" && found != nil && secret.Owned(found) && was.Usable(next.since) == nil {
+		next.Seed = was.Seed // somebody damaged the controller's own Secret: it mends that with what it has
+	}
 	w.planted = next
 	listeners := w.changed
 	w.lock.Unlock()
-	if news {
+	if next.Credentials != was.Credentials || next.Lacking != was.Lacking {
 		w.plant(next.Seed)
-		w.log.Info("seed read", "secret", w.name.String(), "accessKeyID", next.Credentials.AccessKeyID, "expires", next.Credentials.Expires, "lacking", next.Lacking)
+		w.tell(next)
+	}
+	if was.secret == nil {
+		close(w.known)
 	}
 	for _, changed := range listeners { // the label may have gone even where the credentials are the same
 		changed()
 	}
 }
 
-// read is the seed in a Secret.
-func (w *seedWatch) read(s *corev1.Secret) credentials.Seed {
-	seed := credentials.Seed{Name: "Secret " + w.name.String(), Remedy: func() string { return w.remedy(s) }}
-	if s == nil {
-		seed.Lacking = "does not exist"
-		return seed
+func (w *seedWatch) tell(p planted) {
+	if p.Lacking == "" {
+		w.log.Info("seed taken", "secret", w.name.String(), "accessKeyID", p.Credentials.AccessKeyID, "expires", p.Credentials.Expires.Format(time.RFC3339))
 	}
-	c, err := secret.Read(s)
-	if err != nil {
-		seed.Lacking = "is of no use: " + err.Error()
-		return seed
-	}
-	seed.Credentials = c
-	return seed
 }
 
-// remedy is the one command that puts a new seed in place.
-func (w *seedWatch) remedy(s *corev1.Secret) string {
-	arn := ""
-	if s != nil {
-		arn = string(s.Data[secret.RoleARNKey])
+// read is the seed in a Secret.
+func (w *seedWatch) read(s *corev1.Secret) planted {
+	p := planted{since: w.clock.Now(), secret: secretReference(w.name), Seed: credentials.Seed{Name: "Secret " + w.name.String()}}
+	if s == nil {
+		p.Lacking, p.Remedy = "does not exist", func() string { return w.remedy("", false) }
+		return p
 	}
-	if name, ok := strings.CutPrefix(w.name.Name, demand.SecretPrefix); ok {
-		if own, err := w.base().Resolve(name); err == nil && arn == "" {
+	p.secret.UID = s.UID
+	arn, ofRole := string(s.Data[secret.RoleARNKey]), slices.ContainsFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == v1.Kind })
+	p.Remedy = func() string { return w.remedy(arn, ofRole) }
+	var err error
+	if p.Credentials, err = secret.Read(s); err != nil {
+		p.Lacking = "is of no use: " + err.Error()
+	}
+	return p
+}
+
+// plainARN is an ARN that a shell takes as it is. Who may write the Secret could else have who pastes the remedy run anything.
+var plainARN = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
+
+// remedy is the one command that puts a new seed in place, for the role whose ARN is in the Secret, or else the one that the Secret is called by.
+func (w *seedWatch) remedy(arn string, ofAWSIAMRole bool) string {
+	if name, ok := strings.CutPrefix(w.name.Name, demand.SecretPrefix); ok && arn == "" {
+		if own, err := w.base().Resolve(name); err == nil {
 			arn = own.String()
 		}
 	}
-	if _, err := role.ParseARN(arn); err != nil {
+	if _, err := role.ParseARN(arn); err != nil || !plainARN.MatchString(arn) {
 		arn = "<ARN of the controller's role>"
 	}
-	return fmt.Sprintf("Put a new seed in place: scripts/bootstrap.sh --namespace %s --name %s %s", w.name.Namespace, w.name.Name, arn)
+	options := fmt.Sprintf("--namespace %s --name %s", w.name.Namespace, w.name.Name)
+	if ofAWSIAMRole {
+		options += " --awsiamrole"
+	}
+	return "Put a new seed in place: scripts/bootstrap.sh " + options + " " + arn
 }
 
 // now is the seed as it is.
@@ -179,26 +198,30 @@ func (s seedSource) WaitForSync(ctx context.Context) error {
 
 // addTo adds the watch to a manager, with its guard and a probe: a controller whose seed is of no use is not ready.
 func (w *seedWatch) addTo(m manager.Manager, o *Options, r *reconciler) error {
-	if w == nil {
-		return nil
-	}
-	guard := &seedGuard{seed: w, events: r.events, self: o.Self, why: func() *failure { return r.failures.get(w.name) }}
-	return errors.Join(m.Add(w), m.Add(leading{guard.run}), m.AddReadyzCheck("seed", func(*http.Request) error {
+	r.guard = &seedGuard{seed: w, events: r.events, self: o.Self, changed: make(chan struct{}, 1)}
+	return errors.Join(m.Add(w), m.Add(manager.RunnableFunc(r.guard.run)), m.AddReadyzCheck("seed", func(*http.Request) error {
+		if t := r.guard.trouble.Load(); t != nil && t.refused {
+			return errors.New(t.note)
+		}
 		return w.now().Usable(w.clock.Now())
 	}))
 }
 
-// leading runs on the leader only.
-type leading struct {
-	run func(context.Context)
+// trouble is what keeps the seed from being renewed.
+type trouble struct {
+	action, note string
+	// refused is true if STS does not take the seed: then nothing can be had with it, however long it would live.
+	refused bool
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (leading) NeedLeaderElection() bool { return true }
-
-// Start implements manager.Runnable.
-func (l leading) Start(ctx context.Context) error {
-	l.run(ctx)
+// troubleOf is what came of looking at the seed; nil if it is good for now.
+func troubleOf(g *gathered, d decision, o outcome) *trouble {
+	switch {
+	case o.failure != nil:
+		return &trouble{action: cmp.Or(o.failure.action, "Renew"), note: o.failure.note}
+	case d.note != "":
+		return &trouble{action: cmp.Or(d.action, "Renew"), note: d.note, refused: g.unready != nil && credentials.KindOf(g.unready) == credentials.Expired}
+	}
 	return nil
 }
 
@@ -214,33 +237,44 @@ type seedGuard struct {
 	events announcer
 	// self is the controller's own pod, if it is one.
 	self *corev1.Pod
-	// why is how the last attempt to renew the seed went wrong, if it did.
-	why func() *failure
+	// trouble is why the seed was not renewed when that was last tried, or nil.
+	trouble atomic.Pointer[trouble]
+	// changed wakes the guard.
+	changed chan struct{}
 }
 
 // warningsInALife bounds how often a warning is repeated: every five minutes in the life of an hour, which is the longest that a seed can have.
 const warningsInALife = 12
 
+// hear notes what came of looking at the seed. That STS refuses it does not wait.
+func (g *seedGuard) hear(t *trouble) {
+	was := g.trouble.Swap(t)
+	if t != nil && t.refused && (was == nil || !was.refused) {
+		g.wake()
+	}
+}
+
+func (g *seedGuard) wake() {
+	select {
+	case g.changed <- struct{}{}:
+	default:
+	}
+}
+
 // run watches over the seed until the context is done.
-func (g *seedGuard) run(ctx context.Context) {
-	changed := make(chan struct{}, 1)
-	g.seed.listen(func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})
+func (g *seedGuard) run(ctx context.Context) error {
+	g.seed.listen(g.wake)
 	for {
 		seed := g.seed.now()
-		w := warn(seed, g.seed.clock.Now(), g.why())
+		w := warn(seed, g.seed.clock.Now(), g.trouble.Load())
 		if w.reason != "" && seed.secret != nil {
 			g.seed.log.Error(nil, w.note, "reason", w.reason)
 			g.events.warned(seed.secret, g.self, w.reason, w.action, w.note)
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-changed:
+			return nil
+		case <-g.changed:
 		case <-time.After(w.again):
 		}
 	}
@@ -253,8 +287,8 @@ type warning struct {
 }
 
 // warn is pure. Between a quarter and half of its life a seed is renewed; a little later something must be wrong. One that was read later than that is
-// given a tenth of what it had left.
-func warn(s planted, now time.Time, f *failure) warning {
+// given a tenth of what it had left. The action of an event keeps causes apart: those that agree in it are one event, with the note of the first.
+func warn(s planted, now time.Time, t *trouble) warning {
 	expires, life := s.Credentials.Expires, s.Credentials.Expires.Sub(s.Credentials.Issued)
 	late := s.Credentials.Issued.Add(life/2 + life/60)
 	if read := s.since.Add(expires.Sub(s.since) / 10); read.After(late) {
@@ -263,18 +297,18 @@ func warn(s planted, now time.Time, f *failure) warning {
 	again := max(time.Second, life/warningsInALife)
 	switch err := s.Usable(now); {
 	case s.Lacking != "":
-		return warning{ReasonSeedExpired, "Renew", err.Error(), seedMissingAgain}
+		return warning{ReasonSeedExpired, codeOf(err), err.Error(), seedMissingAgain}
 	case err != nil:
-		return warning{ReasonSeedExpired, "Renew", err.Error(), again}
+		return warning{ReasonSeedExpired, codeOf(err), err.Error(), again}
+	case t != nil && t.refused:
+		return warning{ReasonSeedExpired, t.action, t.note, again}
 	case now.Before(late):
 		return warning{again: late.Sub(now)}
+	case t == nil:
+		t = &trouble{action: "Renew", note: "no attempt was made yet"}
 	}
-	action, why := "Renew", "no attempt was made yet"
-	if f != nil {
-		action, why = f.action, f.note // the action keeps events apart that have another cause
-	}
-	return warning{ReasonSeedNotRenewed, action, fmt.Sprintf("the controller's own AWS credentials, in %s, expire at %s and were not renewed at half of their life: %s. If this lasts "+
-		"until then, no role can be assumed any more. %s", s.Name, expires.Format(time.RFC3339), why, s.Remedy()), min(again, expires.Sub(now))}
+	return warning{ReasonSeedNotRenewed, t.action, fmt.Sprintf("The controller's own AWS credentials, in %s, expire at %s and were not renewed at half of their life. If that lasts until "+
+		"then, no role can be assumed any more. %s. What kept them from being renewed: %s", s.Name, expires.Format(time.RFC3339), s.Remedy(), t.note), min(again, expires.Sub(now))}
 }
 
 // seedMissingAgain is how often it is told that there is no seed.

@@ -187,7 +187,7 @@ own_awsiamrole() {
 		[[ -n $dry_run ]] || written="AWSIAMRole $namespace/$name alone"
 		;;
 	*)
-		[[ $role == *:role/$reference || $role == */$reference ]] ||
+		[[ $role == *:role/$reference || $role == */"$reference" ]] ||
 			die "AWSIAMRole $namespace/$name is for $reference and not for $role. Change its roleReference, or take another --name"
 		;;
 	esac

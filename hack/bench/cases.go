@@ -289,7 +289,7 @@ func churn(ctx context.Context, w *world) ([]figure, error) {
 	if _, err := w.wait(ctx, pods[:secrets], perSecond); err != nil {
 		return nil, err
 	}
-	if _, err := w.audit.since(); err != nil {
+	if _, err := w.quiet(ctx); err != nil {
 		return nil, err
 	}
 	var all []time.Duration

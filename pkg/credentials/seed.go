@@ -23,9 +23,9 @@ type Seed struct {
 func (s Seed) Usable(now time.Time) error {
 	switch {
 	case s.Lacking != "":
-		return &Error{Kind: Absent, Code: "NoSeed", message: fmt.Sprintf("the controller has no AWS credentials of its own: %s %s. %s", s.Name, s.Lacking, s.remedy())}
+		return &Error{Kind: Absent, Code: "NoSeed", message: fmt.Sprintf("The controller has no AWS credentials of its own: %s %s. %s", s.Name, s.Lacking, s.remedy())}
 	case !now.Before(s.Credentials.Expires):
-		return &Error{Kind: Absent, Code: "SeedExpired", message: fmt.Sprintf("the controller's own AWS credentials, in %s, expired at %s and could not be renewed before. %s",
+		return &Error{Kind: Absent, Code: "SeedExpired", message: fmt.Sprintf("The controller's own AWS credentials, in %s, expired at %s and could not be renewed before. %s",
 			s.Name, s.Credentials.Expires.Format(time.RFC3339), s.remedy())}
 	}
 	return nil

@@ -66,7 +66,7 @@ func ReadLifetime(s *corev1.Secret) (issued, expires time.Time, err error) {
 	if err != nil || issued.After(expires) {
 		issued = expires.Add(-usualSession)
 	}
-	return issued, expires, nil
+	return issued.UTC(), expires.UTC(), nil
 }
 
 // What is known of a reduced Secret's credentials, in its StringData.

@@ -16,7 +16,9 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/controllers"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
 	"kube-aws-iam-controller/pkg/policy"
+	iamrole "kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -26,12 +28,16 @@ const (
 )
 
 // fromSeed is a controller that has no AWS credentials but those of a Secret.
-func (w *world) fromSeed(name string) func(*controllers.Options) {
+func (w *world) fromSeed(name string, change ...func(*credentials.Options)) func(*controllers.Options) {
 	w.t.Helper()
 	for _, variable := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
 		w.t.Setenv(variable, "")
 	}
-	aws, err := credentials.New(w.t.Context(), credentials.Options{Seeded: true, QPS: 300, Now: time.Now})
+	options := credentials.Options{Seeded: true, QPS: 300, Now: time.Now}
+	for _, f := range change {
+		f(&options)
+	}
+	aws, err := credentials.New(w.t.Context(), options)
 	w.must(err)
 	return func(o *controllers.Options) {
 		o.Credentials = aws
@@ -159,6 +165,106 @@ func TestASeedThatCannotBeRenewedIsToldInTimeAndMended(t *testing.T) {
 	w.wait(seedSecret)
 	w.pod("late", role("reports"))
 	w.wait("aws-iam-reports")
+	w.eventually("ready again", func() bool { return ready(health) })
+}
+
+// In the last minutes of its life a seed is dead for those that start now, and yet it is good enough to be renewed.
+func TestASeedIsRenewedInTheLastMinute(t *testing.T) {
+	w := newWorld(t)
+	w.sts.Deny(ownRole)
+	w.replaceSeed(w.process(time.Minute))
+	w.start(w.fromSeed(seedSecret))
+	w.eventually("an attempt", func() bool { return w.assumed("AccessDenied") > 0 })
+	w.sts.Allow(ownRole)
+	w.wait(seedSecret)
+	if n := w.assumed("AccessDenied"); n > 5 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+// Who may create AWSIAMRoles beside the seed must not get any role by one that is called as the seed is.
+func TestTheSeedIsForTheControllersOwnRoleOnly(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	w.start(w.fromSeed(seedSecret), modes(policy.ModeRBAC))
+	before := w.wait(seedSecret)
+	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: seedSecret}, Spec: v1.AWSIAMRoleSpec{RoleReference: "admin"}}
+	w.must(w.Create(t.Context(), resource))
+	w.event("Warning InvalidRole "+seedSecret+":", "role/admin", "the controller's own")
+	if now := w.secret(seedSecret); string(now.Data["role-arn"]) != ownRole || accessKey(now) != accessKey(before) {
+		t.Errorf("it is for %s", now.Data["role-arn"])
+	}
+	w.must(w.Delete(t.Context(), resource))
+	w.pod("app", role("orders"))
+	w.event("Warning RoleForbidden app:")
+}
+
+func TestASeedOfAnotherName(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.Create(t.Context(), w.byHand("my-seed", w.process(time.Hour))))
+	w.start(w.fromSeed("my-seed"))
+	if s := w.wait("my-seed"); string(s.Data["role-arn"]) != ownRole {
+		t.Errorf("it is for %s", s.Data["role-arn"])
+	}
+}
+
+// The intermediate role assumes those of pods; the seed renews itself.
+func TestASeedBeneathAnIntermediateRole(t *testing.T) {
+	const hub = "arn:aws:iam::210987654321:role/hub"
+	w := newWorld(t)
+	hubARN, err := iamrole.ParseARN(hub)
+	w.must(err)
+	w.sts.Trust(ownRole, func(c ststest.Call) bool { return c.CallerRoleARN == ownRole })
+	w.sts.Trust("arn:aws:iam::210987654321:role/orders", func(c ststest.Call) bool { return c.CallerRoleARN == hub })
+	w.replaceSeed(w.process(time.Hour))
+	w.start(w.fromSeed(seedSecret, func(o *credentials.Options) { o.Intermediate = credentials.Session{Role: hubARN, Name: "controller"} }))
+	if s := w.wait(seedSecret); string(s.Data["role-arn"]) != ownRole {
+		t.Errorf("it is for %s", s.Data["role-arn"])
+	}
+	w.pod("app", role("orders"))
+	if s := w.wait("aws-iam-orders"); string(s.Data["role-arn"]) != "arn:aws:iam::210987654321:role/orders" {
+		t.Errorf("a pod's is for %s", s.Data["role-arn"])
+	}
+}
+
+func TestADamagedSeedIsRestored(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	w.start(w.fromSeed(seedSecret))
+	s := w.wait(seedSecret)
+	damaged := s.DeepCopy()
+	delete(damaged.Data, "credentials.json")
+	w.must(w.Update(t.Context(), damaged))
+	w.waitOther(s)
+}
+
+// A Secret that another controller makes is not taken: the two would never agree.
+func TestASeedThatAnotherControllerClaims(t *testing.T) {
+	w := newWorld(t)
+	s := w.byHand(seedSecret, w.process(10*time.Second))
+	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "bitnami.com/v1alpha1", Kind: "SealedSecret", Name: "seed", UID: "u-1", Controller: new(true)}}
+	w.must(w.Create(t.Context(), s))
+	w.start(w.fromSeed(seedSecret))
+	w.event("Warning SeedNotRenewed "+seedSecret+":", "controlled by SealedSecret", "scripts/bootstrap.sh")
+	if now := w.secret(seedSecret); now.Labels["heritage"] != "" {
+		t.Error("it was taken")
+	}
+}
+
+func TestASeedThatSTSRefusesIsToldAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	health := freePort(t)
+	w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
+	s := w.wait(seedSecret)
+	w.eventually("ready", func() bool { return ready(health) })
+
+	w.sts.Revoke(accessKey(s))
+	w.must(w.Patch(t.Context(), s, client.RawPatch(types.MergePatchType, []byte(`{"data":{"config":null}}`)))) // it is restored, with what is revoked
+	w.event("Warning SeedExpired "+seedSecret+":", "InvalidClientTokenId", "scripts/bootstrap.sh", ownRole)
+	w.eventually("not ready", func() bool { return !ready(health) })
+	w.replaceSeed(w.process(time.Hour))
+	w.wait(seedSecret)
 	w.eventually("ready again", func() bool { return ready(health) })
 }
 

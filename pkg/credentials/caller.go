@@ -10,8 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"kube-aws-iam-controller/pkg/role"
 )
@@ -123,8 +121,8 @@ func (c *Client) findCaller(ctx context.Context) (Caller, error) {
 	if err != nil {
 		c.forgetIfExpired(err)
 		kind, code := classify(err)
-		if unknown := c.unknownSeed(kind, code); unknown != nil {
-			return Caller{}, unknown
+		if kind == Expired {
+			return Caller{}, c.refused(code, "so it cannot assume any role")
 		}
 		return Caller{}, &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
 	}
@@ -158,14 +156,6 @@ func (c *Client) retrieve(ctx context.Context) error {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known
 	}
-	_, answered := errors.AsType[smithy.APIError](err)
-	_, sent := errors.AsType[*smithyhttp.RequestSendError](err)
-	if answered || (sent && !c.options.Intermediate.Role.IsZero()) {
-		c.forgetIfExpired(err)
-		kind, code := classify(err)
-		return &Error{Kind: kind, Code: code, message: "the controller cannot get AWS credentials of its own; tried again" + detail(err)}
-	}
-	return &Error{Kind: Absent, Code: "NoCredentials", message: "the controller has no AWS credentials of its own. It looked for AWS_ACCESS_KEY_ID and " +
-		"AWS_SECRET_ACCESS_KEY, AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, the files of AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE, " +
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI and the instance's metadata service. Set one of them; tried again" + detail(err)}
+	c.forgetIfExpired(err)
+	return c.explainIntermediate(err)
 }

@@ -247,5 +247,5 @@ func TestKeysReplacedBehindAnIntermediateRole(t *testing.T) {
 	srv.Revoke(old.AccessKeyID)
 	client = newClient(t, through(t))
 	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", "credentials of its own")
+	wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", "own AWS credentials, from the file", hub)
 }

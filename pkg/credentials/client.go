@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,13 +12,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
@@ -29,7 +31,8 @@ import (
 type Options struct {
 	// Base is where roles are found that are asked for by name; if it is zero, the Client finds out.
 	Base role.Base
-	// Intermediate, unless zero, is a role that the Client assumes first and from which it assumes all others.
+	// Intermediate, if it has a role, is what the Client assumes first and from which it assumes all others. Its name is also that of a session that the
+	// Client has by a web identity, unless AWS_ROLE_SESSION_NAME says otherwise.
 	Intermediate Session
 	// Seeded lets the Client have no credentials but those that Plant gives it.
 	Seeded bool
@@ -51,6 +54,7 @@ type Client struct {
 	limit       *rate.Limiter
 	seed        atomic.Pointer[Seed]
 	expires     atomic.Pointer[time.Time] // when what base last gave expires
+	origin      atomic.Pointer[string]    // what the SDK calls the place that base's credentials came from
 	caller      atomic.Pointer[callerAnswer]
 	place       atomic.Pointer[role.Base] // the last one known
 	asking      singleflight.Group
@@ -74,38 +78,31 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),
+		config.WithLogger(logging.Nop{}), // all it says is in the errors
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("the AWS settings in the environment are wrong: %w", err)
+		return nil, errors.New("the AWS settings in the environment are wrong: " + settingsTrouble(ctx, err))
 	}
 	if cfg.Region == "" {
-		cfg.Region = instanceRegion(ctx, metadata(&cfg))
-	}
-	if cfg.Region == "" {
-		return nil, errors.New("no AWS Region is set: set the environment variable AWS_REGION, such as AWS_REGION=eu-central-1")
+		if cfg.Region, err = instanceRegion(ctx, metadata(&cfg)); err != nil {
+			return nil, fmt.Errorf("no AWS Region is set: set the environment variable AWS_REGION, such as AWS_REGION=eu-central-1. It would also come from the instance's metadata service, but that %s", instanceTrouble(err))
+		}
 	}
 	load = append(load, config.WithRegion(cfg.Region), config.WithRetryer(func() aws.Retryer {
-		return retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff)
+		return retry.AddWithMaxAttempts(retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff), cmp.Or(cfg.RetryMaxAttempts, maxAttempts))
 	}))
 	c := &Client{options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS)))}
+	load = append(load, c.ofTheSDKsOwnCalls()...)
 	c.base = cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
 		if o.Seeded {
 			return c.fromSeed(ctx)
 		}
-		// Reading the settings anew is what finds a file that was replaced: the SDK reads it once.
-		cfg, err := config.LoadDefaultConfig(ctx, load...)
-		if err != nil {
-			return aws.Credentials{}, err
-		}
-		return cfg.Credentials.Retrieve(ctx)
+		return c.fromEnvironment(ctx, load...)
 	}))
 	c.credentials = c.base
 	if !o.Intermediate.Role.IsZero() {
-		c.credentials = cached(stscreds.NewAssumeRoleProvider(c.client(c.base), o.Intermediate.Role.String(), func(p *stscreds.AssumeRoleOptions) {
-			p.RoleSessionName = o.Intermediate.Name
-			p.Duration = maxChained
-		}))
+		c.credentials = cached(c.throughIntermediate())
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
@@ -134,15 +131,15 @@ func (c *Client) BaseExpires() time.Time {
 	return time.Time{}
 }
 
-// instanceRegion is the Region of the instance that the controller runs on, or nothing.
-func instanceRegion(ctx context.Context, instance *imds.Client) string {
+// instanceRegion is the Region of the instance that the controller runs on.
+func instanceRegion(ctx context.Context, instance *imds.Client) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	answer, err := instance.GetRegion(ctx, &imds.GetRegionInput{})
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return answer.Region
+	return answer.Region, nil
 }
 
 // metadata is a client of the instance's metadata service. Elsewhere than on EC2 nobody answers, which it finds out within seconds.
@@ -167,13 +164,16 @@ func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
 	})
 }
 
-// observe adds a step that runs once for each attempt.
+// observe adds a step that runs once for each attempt at a call of STS.
 func (c *Client) observe(stack *middleware.Stack) error {
 	if c.options.Observe == nil {
 		return nil
 	}
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("observeAttempt",
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			if awsmiddleware.GetServiceID(ctx) != sts.ServiceID {
+				return next.HandleFinalize(ctx, in)
+			}
 			start := time.Now()
 			out, metadata, err := next.HandleFinalize(ctx, in)
 			code := "OK"
@@ -208,6 +208,9 @@ func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		return Credentials{}, known
+	}
+	if kind, code := classify(err); kind == Expired {
+		return Credentials{}, c.refused(code, fmt.Sprintf("so it cannot assume role %s", s.Role))
 	}
 	return Credentials{}, explain(err, s, caller)
 }

@@ -255,6 +255,14 @@ func TestWrongSettings(t *testing.T) {
 			t.Helper()
 			t.Setenv("AWS_PROFILE", "nobody")
 		}},
+		{"a web identity without a role", "without AWS_ROLE_ARN", func(t *testing.T) {
+			t.Helper()
+			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")
+		}},
+		{"an endpoint for container credentials elsewhere", "10.1.2.3", func(t *testing.T) {
+			t.Helper()
+			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://10.1.2.3/")
+		}},
 		{"a number that is none", "AWS_MAX_ATTEMPTS", func(t *testing.T) {
 			t.Helper()
 			t.Setenv("AWS_MAX_ATTEMPTS", "many")

@@ -104,8 +104,6 @@ func explain(err error, s Session, c Caller) *Error {
 			"and do the caller's own policies allow sts:AssumeRole on it? Tried again about every minute", c.ARN, s.Role, code, c.principal())
 	case Rejected:
 		message = fmt.Sprintf("STS refuses to issue credentials of role %s%s", s.Role, detail(err))
-	case Expired:
-		message = fmt.Sprintf("the controller's own AWS credentials are refused by STS (%s): renew them; credentials of role %s are issued as soon as they are good", code, s.Role)
 	case Throttled:
 		message = fmt.Sprintf("STS throttles the account (%s): credentials of role %s are late; if this stays, lower --sts-qps or look for other callers", code, s.Role)
 	default:

@@ -2,9 +2,6 @@ package credentials_test
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +37,7 @@ func bareEnvironment(t *testing.T) {
 	for _, variable := range []string{
 		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
 		"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE",
 		"AWS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
 	} {
@@ -194,36 +192,6 @@ func operations(srv *ststest.Server) []string {
 		all = append(all, strings.TrimSpace(call.Operation+" "+call.Code))
 	}
 	return all
-}
-
-// instance is an EC2 instance's metadata service with an instance profile, as far as it is asked for. It demands a token (IMDSv2).
-func instance(t *testing.T, profileARN string) {
-	t.Helper()
-	const token = "metadata-token"
-	handler := http.NewServeMux()
-	handler.HandleFunc("PUT /latest/api/token", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "21600")
-		_, _ = w.Write([]byte(token))
-	})
-	with := func(answer func() any) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("X-Aws-Ec2-Metadata-Token") != token {
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			_ = json.NewEncoder(w).Encode(answer())
-		}
-	}
-	handler.HandleFunc("GET /latest/meta-data/iam/info", with(func() any {
-		return map[string]string{"Code": "Success", "LastUpdated": "2026-11-21T00:00:00Z", "InstanceProfileArn": profileARN, "InstanceProfileId": "AIPAEXAMPLE"}
-	}))
-	handler.HandleFunc("GET /latest/dynamic/instance-identity/document", with(func() any {
-		return map[string]string{"region": "eu-west-1", "accountId": account}
-	}))
-	service := httptest.NewServer(handler)
-	t.Cleanup(service.Close)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.URL)
 }
 
 // impatient is a context that ends after d.

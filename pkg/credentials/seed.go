@@ -62,12 +62,12 @@ func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
 	}, nil
 }
 
-// unknownSeed says of a seed that STS refuses what to do; it is nil for other errors, and where there is no seed.
-func (c *Client) unknownSeed(kind Kind, code string) *Error {
+// unknownSeed says what to do about a seed that STS refuses; it is nil where there is no seed.
+func (c *Client) unknownSeed(code string) *Error {
 	s := c.seed.Load()
-	if s == nil || kind != Expired {
+	if s == nil {
 		return nil
 	}
-	return &Error{Kind: kind, Code: code, message: fmt.Sprintf("STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they have expired, were revoked, or are of another "+
+	return &Error{Kind: Expired, Code: code, message: fmt.Sprintf("STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they have expired, were revoked, or are of another "+
 		"partition than the Region. Set another AWS_REGION, or: %s", c.Region(), s.Name, code, s.remedy())}
 }

@@ -129,6 +129,8 @@ func (s state) judge() decision {
 		return s.refusal(ReasonInvalidRole, s.invalid.Error(), later)
 	case s.unready != nil:
 		return s.waiting()
+	case s.seed && s.held == nil: // what somebody puts there is taken, not made
+		return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 	case !s.verdict.Allowed:
 		return s.forbidden(later)
 	case s.foreign:
@@ -186,8 +188,6 @@ func (s state) forbidden(later time.Time) decision {
 func (s state) need() decision {
 	d := decision{verb: issue}
 	switch {
-	case s.held == nil && s.seed: // what somebody puts there is taken, not made
-		return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 	case s.held == nil:
 		d.reason = reasonNew
 	case !s.held.intact:
@@ -197,8 +197,8 @@ func (s state) need() decision {
 	default:
 		d.reason, d.since = reasonRefresh, s.due()
 	}
-	dead := s.held != nil && s.held.dead(s.now)
-	if s.failure != nil && !s.failure.transient() && (dead && !s.seed || s.now.Before(s.failure.until)) {
+	dead := s.held != nil && s.held.dead(s.now) && !s.seed // a seed is good enough to renew itself until the very end
+	if s.failure != nil && !s.failure.transient() && (dead || s.now.Before(s.failure.until)) {
 		d = s.refusal(s.failure.reason, s.failure.note, s.failure.until)
 		d.action = s.failure.action
 	}

@@ -50,24 +50,13 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		limit:   r.settings.RefreshLimit,
 		grace:   r.settings.UnusedGracePeriod,
 	}}
-	g.wants, g.unwantedSince = r.pods.wanting(name)
-	var err error
-	if g.resource, err = r.awsIAMRole(ctx, name); err != nil {
-		return nil, err
-	}
 	g.seed = name == r.settings.Seed
-	g.wanted = len(g.wants) > 0 || g.resource != nil || g.seed
-
-	existing, err := r.existing(ctx, name)
-	if err == nil && existing == nil && g.seed {
-		existing, g.unadoptable, err = r.adoptable(ctx, name)
-	}
+	g.wants, g.unwantedSince = r.pods.wanting(name)
+	existing, err := r.find(ctx, g)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.lookAgain(ctx, g); err != nil {
-		return nil, err
-	}
+	g.wanted = len(g.wants) > 0 || g.resource != nil || g.seed
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
@@ -78,6 +67,21 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		g.hold(existing)
 	}
 	return g, nil
+}
+
+// find reads the AWSIAMRole of this name, and the Secret if it is the controller's own.
+func (r *reconciler) find(ctx context.Context, g *gathered) (existing *corev1.Secret, err error) {
+	if g.resource, err = r.awsIAMRole(ctx, g.name); err != nil {
+		return nil, err
+	}
+	existing, err = r.existing(ctx, g.name)
+	if err == nil && existing == nil && g.seed {
+		existing, g.unadoptable, err = r.adoptable(ctx, g.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return existing, r.lookAgain(ctx, g)
 }
 
 // lookAgain finds out whether the Secret of somebody else's that was in the way is still there, or was deleted or handed over.
@@ -186,8 +190,8 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 		return
 	}
 	arn, err := caller.Base.Resolve(wanted.Role)
-	if err == nil && g.seed && !caller.Is(arn) {
-		err = fmt.Errorf("the controller is %s, and its seed is not renewed with credentials of another role, %s: let what asks for Secret %q ask for the controller's own", caller.ARN, arn, g.name.Name)
+	if g.seed {
+		arn, err = ownRole(caller, wanted.Role)
 	}
 	if err != nil {
 		g.invalid = err
@@ -205,6 +209,22 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 		r.verdicts.forget(g.name) // asked anew
 	}
 	r.authorize(ctx, g, arn, caller.Base)
+}
+
+// ownRole is the role that is asked for of the seed, if it is the one that the controller is: by its name it lies under the base role ARN, or else, as the
+// roles of pods may lie in another account, at the root of its own.
+func ownRole(caller credentials.Caller, reference string) (role.ARN, error) {
+	home, err := role.BaseOf(caller.ARN)
+	if err != nil {
+		return role.ARN{}, err
+	}
+	for _, base := range []role.Base{caller.Base, home} {
+		if arn, err := base.Resolve(reference); err == nil && caller.Is(arn) {
+			return arn, nil
+		}
+	}
+	return role.ARN{}, fmt.Errorf("the seed is of %s and is renewed with credentials of no other role than its own, not of %s: name the Secret after its role, or let the AWSIAMRole of that "+
+		"name ask for it", caller.ARN, reference)
 }
 
 // resolveUnready is for a controller that has no AWS identity at the moment. A right that was withdrawn counts all the same, where the role is known.

@@ -32,9 +32,11 @@ func number(name string, v float64) figure      { return figure{Name: name, Valu
 func seconds(name string, d time.Duration) figure {
 	return figure{Name: name, Value: round(d.Seconds()), Unit: "s"}
 }
+
 func milliseconds(name string, d time.Duration) figure {
 	return figure{Name: name, Value: round(d.Seconds() * 1000), Unit: "ms"}
 }
+
 func mebibytes(name string, bytes int64) figure {
 	return figure{Name: name, Value: round(float64(bytes) / (1 << 20)), Unit: "MiB"}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -71,13 +72,19 @@ func run(ctx context.Context, b *bench, cases []benchCase, only, out, last strin
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	cases = slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return !chosen.MatchString(c.name) })
+	t := &table{before: before}
+	if err := measure(ctx, b, cases, t); err != nil || out == "" {
+		return err
+	}
+	return writeFigures(out, t.figures)
+}
+
+// measure measures one case after the other, and prints as it goes.
+func measure(ctx context.Context, b *bench, cases []benchCase, t *table) error {
 	began := time.Now()
-	t := table{before: before}
 	t.head()
 	for _, c := range cases {
-		if !chosen.MatchString(c.name) {
-			continue
-		}
 		figures, err := c.measure(ctx, b)
 		for i := range figures {
 			figures[i].Case = c.name
@@ -91,8 +98,5 @@ func run(ctx context.Context, b *bench, cases []benchCase, only, out, last strin
 	for _, l := range fit(t.figures) {
 		fmt.Println(l)
 	}
-	if out == "" {
-		return nil
-	}
-	return writeFigures(out, t.figures)
+	return nil
 }

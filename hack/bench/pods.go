@@ -138,16 +138,16 @@ func containerStatus(name string, at metav1.Time) corev1.ContainerStatus {
 
 // managedFields are those of the ReplicaSet controller and of the kubelet, a third of a pod's bytes.
 func managedFields(at metav1.Time) []metav1.ManagedFieldsEntry {
-	field := func(n int) []byte {
+	field := func(n int) *metav1.FieldsV1 {
 		var b strings.Builder
 		for i := range n {
 			fmt.Fprintf(&b, `"f:setting%02d":{".":{},"f:name":{},"f:value":{}},`, i)
 		}
-		return []byte(`{"f:spec":{` + strings.TrimSuffix(b.String(), ",") + `}}`)
+		return metav1.NewFieldsV1(`{"f:spec":{` + strings.TrimSuffix(b.String(), ",") + `}}`)
 	}
 	return []metav1.ManagedFieldsEntry{
-		{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: field(24)}},
-		{Manager: "kubelet", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: field(12)}, Subresource: "status"},
+		{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: field(24)},
+		{Manager: "kubelet", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: field(12), Subresource: "status"},
 	}
 }
 

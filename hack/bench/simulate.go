@@ -26,15 +26,15 @@ import (
 
 // startAmong starts a controller against the API server, with so many ordinary pods in it that are made up as they are watched: no etcd holds them.
 func (w *world) startAmong(ctx context.Context, pods int) (p *process, toReady time.Duration, err error) {
-	real, err := clientcmd.BuildConfigFromFlags("", w.kubeconfig)
+	direct, err := clientcmd.BuildConfigFromFlags("", w.kubeconfig)
 	if err != nil {
 		return nil, 0, err
 	}
-	transport, err := rest.TransportFor(real)
+	transport, err := rest.TransportFor(direct)
 	if err != nil {
 		return nil, 0, err
 	}
-	target, err := url.Parse(real.Host)
+	target, err := url.Parse(direct.Host)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -72,7 +72,7 @@ func tellPods(out http.ResponseWriter, in *http.Request, pods int) error {
 	media := mediaType(in.Header.Get("Accept"))
 	out.Header().Set("Content-Type", media.MediaType+";stream=watch")
 	events := restwatch.NewEncoder(
-		streaming.NewEncoder(media.StreamSerializer.Framer.NewFrameWriter(out), clientgoscheme.Codecs.EncoderForVersion(media.StreamSerializer.Serializer, metav1.Unversioned)),
+		streaming.NewEncoder(media.StreamSerializer.NewFrameWriter(out), clientgoscheme.Codecs.EncoderForVersion(media.StreamSerializer.Serializer, metav1.Unversioned)),
 		clientgoscheme.Codecs.EncoderForVersion(media.Serializer, corev1.SchemeGroupVersion))
 	for i := range pods {
 		pod := ordinary(i)

@@ -40,8 +40,8 @@ func (c Caller) RoleName() string {
 	return strings.Split(c.ARN, "/")[1]
 }
 
-// is tells whether the controller is in a session of a role.
-func (c Caller) is(r role.ARN) bool {
+// Is tells whether the controller is in a session of a role. Of the role's path it knows nothing.
+func (c Caller) Is(r role.ARN) bool {
 	return c.RoleName() == r.Name() && strings.Contains(c.ARN, "::"+r.Account()+":")
 }
 
@@ -71,6 +71,9 @@ const (
 	callerErrorLife = CallerRetry / 2
 )
 
+// askingCaller is what all wait for together who want to know the caller.
+const askingCaller = "caller"
+
 // callerAnswer is the last answer to who the controller is: for ever, or an error for a while.
 type callerAnswer struct {
 	caller Caller
@@ -81,18 +84,27 @@ type callerAnswer struct {
 // Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials. Where no base
 // role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
+	if seed := c.seed.Load(); seed != nil {
+		if err := seed.Usable(c.options.Now()); err != nil {
+			return Caller{}, err
+		}
+	}
 	if known := c.caller.Load(); known != nil && (known.err == nil || c.options.Now().Before(known.until)) {
 		return known.caller, known.err
 	}
-	asking := c.asking.DoChan("caller", func() (any, error) {
+	asking := c.asking.DoChan(askingCaller, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
 		defer cancel()
+		identity := c.identities.Load()
 		found, err := c.findCaller(ctx)
 		answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
 		if err == nil {
 			c.place.Store(&found.Base)
 		}
 		c.caller.Store(answer)
+		if identity != c.identities.Load() { // it may be about credentials that were replaced meanwhile
+			c.caller.CompareAndSwap(answer, nil)
+		}
 		return answer, nil
 	})
 	select {

@@ -52,9 +52,11 @@ type Client struct {
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
 	limit       *rate.Limiter
-	seed        atomic.Pointer[Seed]
-	expires     atomic.Pointer[time.Time] // when what base last gave expires
-	origin      atomic.Pointer[string]    // what the SDK calls the place that base's credentials came from
+	seed        *atomic.Pointer[Seed]
+	expires     *atomic.Pointer[time.Time] // when what base last gave expires
+	origin      *atomic.Pointer[string]    // what the SDK calls the place that base's credentials came from
+	own         *Client                    // the same with base's credentials
+	identities  atomic.Int64               // how often the caller may have become another
 	caller      atomic.Pointer[callerAnswer]
 	place       atomic.Pointer[role.Base] // the last one known
 	asking      singleflight.Group
@@ -92,7 +94,10 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	load = append(load, config.WithRegion(cfg.Region), config.WithRetryer(func() aws.Retryer {
 		return retry.AddWithMaxAttempts(retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff), cmp.Or(cfg.RetryMaxAttempts, maxAttempts))
 	}))
-	c := &Client{options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS)))}
+	c := &Client{
+		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
+		seed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
+	}
 	load = append(load, c.ofTheSDKsOwnCalls()...)
 	c.base = cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
 		if o.Seeded {
@@ -100,13 +105,26 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		}
 		return c.fromEnvironment(ctx, load...)
 	}))
-	c.credentials = c.base
+	c.credentials, c.own = c.base, c
 	if !o.Intermediate.Role.IsZero() {
+		c.own = c.beforeIntermediate()
 		c.credentials = cached(c.throughIntermediate())
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
 }
+
+// beforeIntermediate is a Client that is what this one is before it assumes the intermediate role. It shares all that is about the base.
+func (c *Client) beforeIntermediate() *Client {
+	o := c.options
+	o.Intermediate = Session{}
+	own := &Client{options: o, config: c.config, limit: c.limit, base: c.base, credentials: c.base, seed: c.seed, expires: c.expires, origin: c.origin}
+	own.own, own.sts = own, own.client(c.base)
+	return own
+}
+
+// Own is the Client as itself, and not as the intermediate role. Without an intermediate role it is the same.
+func (c *Client) Own() *Client { return c.own }
 
 // timed notes when credentials expire.
 func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
@@ -231,7 +249,12 @@ func (c *Client) forgetIfExpired(err error) bool {
 func (c *Client) forget() {
 	c.base.Invalidate()
 	c.credentials.Invalidate()
+	c.identities.Add(1)
+	c.asking.Forget(askingCaller)
 	c.caller.Store(nil)
+	if c.own != c {
+		c.own.forget()
+	}
 }
 
 // input is the call that asks for a session.

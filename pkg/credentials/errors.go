@@ -94,8 +94,8 @@ func explain(err error, s Session, c Caller) *Error {
 	var message string
 	switch kind {
 	case Denied:
-		if c.is(s.Role) {
-			message = fmt.Sprintf("role %s does not trust itself (STS: %s), so the controller cannot renew its own credentials. Add to its trust policy that it may assume itself, as "+
+		if c.Is(s.Role) {
+			message = fmt.Sprintf("role %s does not trust itself (STS: %s), and the controller is that role. Add to its trust policy that it may assume itself, as "+
 				"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Tried again about every minute",
 				s.Role, code, s.Role.Partition(), s.Role.Account(), s.Role)
 			break

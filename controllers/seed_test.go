@@ -190,7 +190,7 @@ func TestTheSeedIsForTheControllersOwnRoleOnly(t *testing.T) {
 	before := w.wait(seedSecret)
 	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: seedSecret}, Spec: v1.AWSIAMRoleSpec{RoleReference: "admin"}}
 	w.must(w.Create(t.Context(), resource))
-	w.event("Warning InvalidRole "+seedSecret+":", "role/admin", "no other role than its own")
+	w.event("Warning InvalidRole "+seedSecret+":", "not of admin", "no other role than its own")
 	if now := w.secret(seedSecret); string(now.Data["role-arn"]) != ownRole || accessKey(now) != accessKey(before) {
 		t.Errorf("it is for %s", now.Data["role-arn"])
 	}

@@ -123,7 +123,7 @@ reproduce: image ## Require that the same commit makes the same container image,
 		REVISION="$(REVISION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)"
 
 .PHONY: bench
-bench: build ## Measure speed, memory and cost at the size of big clusters, in 8 minutes (BENCH="--run=...", "--growth", "--json=...")
+bench: build ## Measure speed, memory and cost at the size of big clusters, in 8 minutes (BENCH=--run=..., --growth, --json=...)
 	@$(WITH_API) go run ./hack/bench --controller $(PROGRAM) $(BENCH)
 
 ##@ Keep in order

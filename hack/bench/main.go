@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&b.controller, "controller", "bin/kube-aws-iam-controller", "the controller's binary")
 	flag.BoolVar(&b.verbose, "verbose", false, "print the controller's log when a case fails")
 	only := flag.String("run", "", "run only the cases whose name matches this expression")
-	out := flag.String("json", "", "file to write the figures to")
+	out := flag.String("json", "bin/performance.json", "file to write the figures to")
 	last := flag.String("last", "docs/performance.json", "figures to compare with")
 	growth := flag.Bool("growth", false, "measure instead how cost grows with the size of the cluster")
 	flag.Parse()
@@ -74,7 +74,7 @@ func run(ctx context.Context, b *bench, cases []benchCase, only, out, last strin
 	}
 	cases = slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return !chosen.MatchString(c.name) })
 	t := &table{before: before}
-	if err := measure(ctx, b, cases, t); err != nil || out == "" {
+	if err := measure(ctx, b, cases, t); err != nil {
 		return err
 	}
 	return writeFigures(out, t.figures)

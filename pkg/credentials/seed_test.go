@@ -1,0 +1,150 @@
+package credentials_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/role"
+)
+
+const ownRole = "arn:aws:iam::123456789012:role/controller"
+
+// seed is a fresh session of the controller's own role.
+func seed(t *testing.T, srv *ststest.Server, roleARN string, life time.Duration) credentials.Seed {
+	t.Helper()
+	keys, err := srv.AddSession(roleARN, "bootstrap", life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credentials.Seed{
+		Credentials: credentials.Credentials{
+			AccessKeyID: keys.AccessKeyID, SecretAccessKey: credentials.Redact(keys.SecretAccessKey), SessionToken: credentials.Redact(keys.SessionToken),
+			Issued: time.Now(), Expires: time.Now().Add(life),
+		},
+		Name: "Secret kube-system/seed", Remedy: func() string { return "run the script" },
+	}
+}
+
+func seeded(o *credentials.Options) { o.Seeded = true }
+
+func TestASeedIsTheOnlyBase(t *testing.T) {
+	srv := start(t)
+	once(t)
+	signInAsNode(t, srv)
+	client := newClient(t, seeded)
+	if _, err := client.Caller(t.Context()); err == nil || !strings.Contains(err.Error(), "has not read its seed") {
+		t.Errorf("without a seed it is somebody: %v", err)
+	}
+	planted := seed(t, srv, ownRole, time.Hour)
+	client.Plant(planted)
+	caller, err := client.Caller(t.Context())
+	if err != nil || caller.RoleName() != "controller" {
+		t.Fatalf("it is %s, %v", caller.ARN, err)
+	}
+	assume(t, client, session(t, appRole))
+	if got := client.BaseExpires(); !got.Equal(planted.Credentials.Expires) {
+		t.Errorf("its own credentials expire at %s", got)
+	}
+}
+
+func TestASeedIsTakenUpAtOnce(t *testing.T) {
+	srv := start(t)
+	once(t)
+	client := newClient(t, seeded)
+	client.Plant(seed(t, srv, ownRole, time.Hour))
+	assume(t, client, session(t, appRole))
+	client.Plant(seed(t, srv, "arn:aws:iam::210987654321:role/another", time.Hour))
+	caller, err := client.Caller(t.Context())
+	if err != nil || caller.RoleName() != "another" || caller.Base.String() != "arn:aws:iam::210987654321:role/" {
+		t.Errorf("it is %s under %s, %v", caller.ARN, caller.Base, err)
+	}
+}
+
+func TestASeedOfNoUse(t *testing.T) {
+	srv := start(t)
+	once(t)
+	for says, c := range map[string]struct {
+		change func(*credentials.Seed)
+		kind   credentials.Kind
+		says   []string
+	}{
+		"missing": {func(s *credentials.Seed) { s.Credentials, s.Lacking = credentials.Credentials{}, "does not exist" }, credentials.Absent, []string{"does not exist"}},
+		"expired": {func(s *credentials.Seed) { s.Credentials.Expires = time.Now().Add(-time.Second) }, credentials.Absent, []string{"expired at"}},
+		"unknown": {func(s *credentials.Seed) { s.Credentials.AccessKeyID = "ASIAUNKNOWN" }, credentials.Expired, []string{"InvalidClientTokenId", "eu-central-1", "partition"}},
+	} {
+		t.Run(says, func(t *testing.T) {
+			client := newClient(t, seeded)
+			s := seed(t, srv, ownRole, time.Hour)
+			c.change(&s)
+			client.Plant(s)
+			_, err := client.Assume(t.Context(), session(t, appRole))
+			if credentials.KindOf(err) != c.kind {
+				t.Errorf("it is of kind %d", credentials.KindOf(err))
+			}
+			for _, text := range append(c.says, "Secret kube-system/seed", "run the script") {
+				if err == nil || !strings.Contains(err.Error(), text) {
+					t.Errorf("%v does not say %q", err, text)
+				}
+			}
+			client.Plant(seed(t, srv, ownRole, time.Hour))
+			assume(t, client, session(t, appRole))
+		})
+	}
+}
+
+// Before the intermediate role the controller is itself, in its own account.
+func TestOwnIsWithoutTheIntermediateRole(t *testing.T) {
+	srv := start(t)
+	hub, err := role.ParseARN("arn:aws:iam::210987654321:role/hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, seeded, func(o *credentials.Options) { o.Intermediate = credentials.Session{Role: hub, Name: "controller"} })
+	client.Plant(seed(t, srv, ownRole, time.Hour))
+	own, err := client.Own().Caller(t.Context())
+	if err != nil || own.RoleName() != "controller" || own.Base.String() != "arn:aws:iam::123456789012:role/" {
+		t.Errorf("by itself it is %s under %s, %v", own.ARN, own.Base, err)
+	}
+	working, err := client.Caller(t.Context())
+	if err != nil || working.RoleName() != "hub" || working.Base.String() != "arn:aws:iam::210987654321:role/" {
+		t.Errorf("it works as %s under %s, %v", working.ARN, working.Base, err)
+	}
+	if without := newClient(t, seeded); without.Own() != without {
+		t.Error("without an intermediate role it is somebody else")
+	}
+}
+
+func TestARoleThatDoesNotTrustItself(t *testing.T) {
+	srv := start(t)
+	client := newClient(t, seeded)
+	client.Plant(seed(t, srv, ownRole, time.Hour))
+	srv.Deny(ownRole)
+	_, err := client.Assume(t.Context(), session(t, ownRole))
+	if err == nil || !strings.Contains(err.Error(), "does not trust itself") || !strings.Contains(err.Error(), "aws:PrincipalArn "+ownRole) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCallerIs(t *testing.T) {
+	caller := credentials.Caller{ARN: "arn:aws:sts::123456789012:assumed-role/controller/session"}
+	for arn, want := range map[string]bool{
+		ownRole: true,
+		"arn:aws:iam::123456789012:role/path/controller": true, // a session's ARN does not tell the path
+		"arn:aws:iam::123456789012:role/admin":           false,
+		"arn:aws:iam::210987654321:role/controller":      false,
+	} {
+		r, err := role.ParseARN(arn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if caller.Is(r) != want {
+			t.Errorf("to be %s: %t", arn, !want)
+		}
+		if (credentials.Caller{ARN: "arn:aws:iam::123456789012:user/controller"}).Is(r) {
+			t.Errorf("a user is %s", arn)
+		}
+	}
+}

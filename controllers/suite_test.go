@@ -336,7 +336,11 @@ func (w *world) secret(name string) *corev1.Secret {
 
 // good tells whether a Secret has credentials that STS knows, of the role and for the session that it says.
 func (w *world) good(name string) bool {
-	s := w.secret(name)
+	w.t.Helper()
+	return w.isGood(w.secret(name))
+}
+
+func (w *world) isGood(s *corev1.Secret) bool {
 	if s == nil {
 		return false
 	}
@@ -352,17 +356,23 @@ func (w *world) good(name string) bool {
 // wait returns a Secret as soon as it is good.
 func (w *world) wait(name string) *corev1.Secret {
 	w.t.Helper()
-	w.eventually("Secret "+name+" with good credentials", func() bool { return w.good(name) })
-	return w.secret(name)
+	var s *corev1.Secret
+	w.eventually("Secret "+name+" with good credentials", func() bool {
+		s = w.secret(name)
+		return w.isGood(s)
+	})
+	return s
 }
 
 // waitOther returns a Secret as soon as it is good and has other credentials than before.
 func (w *world) waitOther(before *corev1.Secret) *corev1.Secret {
 	w.t.Helper()
+	var now *corev1.Secret
 	w.eventually("Secret "+before.Name+" with new credentials", func() bool {
-		return w.good(before.Name) && accessKey(w.secret(before.Name)) != accessKey(before)
+		now = w.secret(before.Name) // once, as it may be gone at the next look
+		return w.isGood(now) && accessKey(now) != accessKey(before)
 	})
-	return w.secret(before.Name)
+	return now
 }
 
 func accessKey(s *corev1.Secret) string { return s.Annotations[secret.AccessKeyIDAnnotation] }

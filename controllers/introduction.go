@@ -15,6 +15,8 @@ type introduction struct {
 	credentials *credentials.Client
 	wanted      time.Duration
 	log         logr.Logger
+	// after is closed when it is known what the seed is; nil if there is none.
+	after <-chan struct{}
 }
 
 // introductionRetry is how often to try again, and so how often the log says what is missing.
@@ -25,6 +27,13 @@ func (introduction) NeedLeaderElection() bool { return false }
 
 // Start implements manager.Runnable.
 func (i introduction) Start(ctx context.Context) error {
+	if i.after != nil {
+		select {
+		case <-i.after:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	_ = wait.PollUntilContextCancel(ctx, introductionRetry, true, func(ctx context.Context) (bool, error) {
 		caller, err := i.credentials.Caller(ctx)
 		if err != nil {

@@ -83,14 +83,32 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	scopes := distinct(o.Namespaces)
-	if len(scopes) == 0 {
-		scopes = []string{""}
+	r := newReconciler(m, &o, clientset, servesRoles)
+	var seed *seedWatch
+	hello := introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}
+	if o.Seed.Name != "" {
+		seed = newSeedWatch(clientset, &o)
+		hello.after = seed.known
+		if err := seed.addTo(m, &o, r); err != nil {
+			return nil, err
+		}
 	}
-	r := &reconciler{
+	return m, errors.Join(
+		m.Add(&podWatch{client: clientset.CoreV1(), scopes: o.scopes(), pods: r.pods}),
+		m.Add(hello),
+		addController(m, o, r, seed),
+		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
+		o.Metrics.TellSecrets(listSecrets(m)),
+		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
+	)
+}
+
+// newReconciler makes the reconciler with all that it reads from and writes to.
+func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface, servesRoles bool) *reconciler {
+	return &reconciler{
 		client:      m.GetClient(),
 		live:        m.GetAPIReader(),
-		pods:        newPodStore(scopes, o.MountPath, o.Clock),
+		pods:        newPodStore(o.scopes(), o.MountPath, o.Clock),
 		working:     identityOf(o.Credentials),
 		own:         identityOf(o.Credentials.Own()),
 		base:        o.Credentials.Base,
@@ -105,21 +123,14 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),
 	}
-	var seed *seedWatch
-	if o.Seed.Name != "" {
-		seed = newSeedWatch(clientset, &o)
-		if err := seed.addTo(m, &o, r); err != nil {
-			return nil, err
-		}
+}
+
+// scopes are the namespaces to watch, each once, or "" for all.
+func (o *Options) scopes() []string {
+	if len(o.Namespaces) == 0 {
+		return []string{""}
 	}
-	return m, errors.Join(
-		m.Add(&podWatch{client: clientset.CoreV1(), scopes: scopes, pods: r.pods}),
-		m.Add(introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}),
-		addController(m, o, r, seed),
-		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
-		o.Metrics.TellSecrets(listSecrets(m)),
-		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
-	)
+	return distinct(o.Namespaces)
 }
 
 // baseExpires is when the controller's own credentials expire. Who does not lead renews them only when it needs them, and knows but of a seed.

@@ -12,9 +12,10 @@ import (
 
 const ownRole = "arn:aws:iam::123456789012:role/controller"
 
-// seed is a fresh session of the controller's own role.
-func seed(t *testing.T, srv *ststest.Server, roleARN string, life time.Duration) credentials.Seed {
+// seed is a fresh session of a role.
+func seed(t *testing.T, srv *ststest.Server, roleARN string) credentials.Seed {
 	t.Helper()
+	const life = time.Hour
 	keys, err := srv.AddSession(roleARN, "bootstrap", life)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +39,7 @@ func TestASeedIsTheOnlyBase(t *testing.T) {
 	if _, err := client.Caller(t.Context()); err == nil || !strings.Contains(err.Error(), "has not read its seed") {
 		t.Errorf("without a seed it is somebody: %v", err)
 	}
-	planted := seed(t, srv, ownRole, time.Hour)
+	planted := seed(t, srv, ownRole)
 	client.Plant(planted)
 	caller, err := client.Caller(t.Context())
 	if err != nil || caller.RoleName() != "controller" {
@@ -54,9 +55,9 @@ func TestASeedIsTakenUpAtOnce(t *testing.T) {
 	srv := start(t)
 	once(t)
 	client := newClient(t, seeded)
-	client.Plant(seed(t, srv, ownRole, time.Hour))
+	client.Plant(seed(t, srv, ownRole))
 	assume(t, client, session(t, appRole))
-	client.Plant(seed(t, srv, "arn:aws:iam::210987654321:role/another", time.Hour))
+	client.Plant(seed(t, srv, "arn:aws:iam::210987654321:role/another"))
 	caller, err := client.Caller(t.Context())
 	if err != nil || caller.RoleName() != "another" || caller.Base.String() != "arn:aws:iam::210987654321:role/" {
 		t.Errorf("it is %s under %s, %v", caller.ARN, caller.Base, err)
@@ -77,7 +78,7 @@ func TestASeedOfNoUse(t *testing.T) {
 	} {
 		t.Run(says, func(t *testing.T) {
 			client := newClient(t, seeded)
-			s := seed(t, srv, ownRole, time.Hour)
+			s := seed(t, srv, ownRole)
 			c.change(&s)
 			client.Plant(s)
 			_, err := client.Assume(t.Context(), session(t, appRole))
@@ -89,7 +90,7 @@ func TestASeedOfNoUse(t *testing.T) {
 					t.Errorf("%v does not say %q", err, text)
 				}
 			}
-			client.Plant(seed(t, srv, ownRole, time.Hour))
+			client.Plant(seed(t, srv, ownRole))
 			assume(t, client, session(t, appRole))
 		})
 	}
@@ -103,7 +104,7 @@ func TestOwnIsWithoutTheIntermediateRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := newClient(t, seeded, func(o *credentials.Options) { o.Intermediate = credentials.Session{Role: hub, Name: "controller"} })
-	client.Plant(seed(t, srv, ownRole, time.Hour))
+	client.Plant(seed(t, srv, ownRole))
 	own, err := client.Own().Caller(t.Context())
 	if err != nil || own.RoleName() != "controller" || own.Base.String() != "arn:aws:iam::123456789012:role/" {
 		t.Errorf("by itself it is %s under %s, %v", own.ARN, own.Base, err)
@@ -120,7 +121,7 @@ func TestOwnIsWithoutTheIntermediateRole(t *testing.T) {
 func TestARoleThatDoesNotTrustItself(t *testing.T) {
 	srv := start(t)
 	client := newClient(t, seeded)
-	client.Plant(seed(t, srv, ownRole, time.Hour))
+	client.Plant(seed(t, srv, ownRole))
 	srv.Deny(ownRole)
 	_, err := client.Assume(t.Context(), session(t, ownRole))
 	if err == nil || !strings.Contains(err.Error(), "does not trust itself") || !strings.Contains(err.Error(), "aws:PrincipalArn "+ownRole) {

@@ -11,7 +11,6 @@
 {{ $.Files.Get $path |
   replace "namespace: kube-system" (printf "namespace: %q" $.Release.Namespace) |
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
-  replace "name: system:serviceaccounts:kube-system" (printf "name: system:serviceaccounts:%s" $.Release.Namespace) |
   replace "expression: \"''\"" (printf "expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
   replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
   replace "roleReference: kube-aws-iam-controller" (printf "roleReference: %s" $role) |

@@ -189,10 +189,11 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 		r.resolveUnready(ctx, g, existing, err)
 		return
 	}
-	arn, err := caller.Base.Resolve(wanted.Role)
+	resolve := caller.Base.Resolve
 	if g.seed {
-		arn, err = ownRole(caller, wanted.Role)
+		resolve = func(reference string) (role.ARN, error) { return ownRole(caller, reference) }
 	}
+	arn, err := resolve(wanted.Role)
 	if err != nil {
 		g.invalid = err
 		return

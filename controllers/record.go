@@ -148,7 +148,7 @@ func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) tim
 		h.tell(f.reason, f.action)
 		r.events.refused(h.object, g.name, f.reason, f.action, f.note)
 	}
-	if g.held == nil || f.action == actionDelete {
+	if g.held == nil || g.seed || f.action == actionDelete {
 		return f.until
 	}
 	return earlier(f.until, g.held.credentials.UsableUntil()) // what is dead by then is removed

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ type planted struct {
 
 func newSeedWatch(client kubernetes.Interface, o *Options) *seedWatch {
 	return &seedWatch{
-		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Base, log: o.Log, clock: o.Clock,
+		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Own().Base, log: o.Log, clock: o.Clock,
 		known:   make(chan struct{}),
 		planted: planted{Seed: credentials.Seed{Name: "Secret " + o.Seed.String(), Lacking: "has not been read yet"}},
 	}
@@ -102,12 +103,11 @@ func (w *seedWatch) take(obj any, isNews bool) {
 	if next.Lacking != "" && found != nil && secret.Owned(found) && was.Usable(next.since) == nil {
 		next.Seed = was.Seed // somebody damaged the controller's own Secret: it mends that with what it has
 	}
-	w.planted = next
+	changes := w.replace(next)
 	listeners := w.changed
 	w.lock.Unlock()
-	if next.Credentials != was.Credentials || next.Lacking != was.Lacking {
-		w.plant(next.Seed)
-		w.tell(next)
+	if changes && next.Lacking == "" {
+		w.log.Info("seed taken", "secret", w.name.String(), "accessKeyID", next.Credentials.AccessKeyID, "expires", next.Credentials.Expires.Format(time.RFC3339))
 	}
 	if was.secret == nil {
 		close(w.known)
@@ -117,10 +117,17 @@ func (w *seedWatch) take(obj any, isNews bool) {
 	}
 }
 
-func (w *seedWatch) tell(p planted) {
-	if p.Lacking == "" {
-		w.log.Info("seed taken", "secret", w.name.String(), "accessKeyID", p.Credentials.AccessKeyID, "expires", p.Credentials.Expires.Format(time.RFC3339))
+// replace plants what is other than before, in the order in which it comes, and tells whether it was. The lock is held.
+func (w *seedWatch) replace(next planted) (changes bool) {
+	was := w.planted
+	changes = next.Credentials != was.Credentials || next.Lacking != was.Lacking
+	if changes {
+		w.plant(next.Seed)
+	} else {
+		next.since = was.since
 	}
+	w.planted = next
+	return changes
 }
 
 // read is the seed in a Secret.
@@ -131,7 +138,7 @@ func (w *seedWatch) read(s *corev1.Secret) planted {
 		return p
 	}
 	p.secret.UID = s.UID
-	arn, ofRole := string(s.Data[secret.RoleARNKey]), slices.ContainsFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == v1.Kind })
+	arn, ofRole := cmp.Or(string(s.Data[secret.RoleARNKey]), s.Annotations[secret.RoleARNAnnotation]), slices.ContainsFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == v1.Kind })
 	p.Remedy = func() string { return w.remedy(arn, ofRole) }
 	var err error
 	if p.Credentials, err = secret.Read(s); err != nil {

@@ -74,6 +74,8 @@ func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials
 		c.Reason, c.Message = v1.ReasonExpired, "The credentials have expired and could not be renewed: "+d.note
 	case d.verb == remove || d.verb == refuse:
 		c.Reason, c.Message = d.reason, d.note
+	case d.note != "": // the seed, which is kept whatever happens
+		c.Reason, c.Message = ReasonGetCredentialsFailed, d.note
 	}
 	if current == nil {
 		c.Status = metav1.ConditionFalse

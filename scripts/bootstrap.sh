@@ -87,7 +87,10 @@ check_arguments() {
 	[[ -z $awsiamrole ]] || default=kube-aws-iam-controller-iam-role
 	name=${name:-$default}
 	if ! [[ $name =~ ^$label(\.$label)*$ ]] || ((${#name} > 253)); then
-		die "no Secret can be named $name: only lower-case letters, digits, hyphens and dots. Take --awsiamrole, or another --name"
+		die "no Secret can be named $name: only lower-case letters, digits, hyphens and dots. Take --awsiamrole, or another --name, which must not begin with aws-iam-"
+	fi
+	if [[ -z $awsiamrole && $name == aws-iam-* && $name != "$default" ]]; then
+		die "what is called aws-iam-... is for the role of that name, and $name is not for $role_name: take a --name without that prefix, or --awsiamrole"
 	fi
 	if ! [[ $namespace =~ ^$label$ ]] || ((${#namespace} > 63)); then
 		die "no namespace can be named $namespace: only lower-case letters, digits and hyphens, 63 at most"
@@ -304,7 +307,7 @@ Secret $namespace/$name is the seed, good until $expiration. Next, unless the co
 
 EOF
 	if [[ $namespace/$name/$role_name != kube-system/$default/kube-aws-iam-controller ]]; then
-		printf '  # with these there:\n  --seed-secret=%s\n  secretName: %s\n' "$namespace/$name" "$name"
+		printf "  # with these there:\n  --seed-secret=%s\n  secretName: %s\n  value: \"'%s'\"\n" "$namespace/$name" "$name" "$namespace/$name"
 		if [[ -n $awsiamrole ]]; then
 			printf '  roleReference: %s\n  resourceNames: ["%s"]\n\n' "$role" "$role"
 		else

@@ -204,7 +204,7 @@ func (d *desk) testForeign(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := test.secret.DeepCopy()
-			s.Name = "aws-iam-" + name
+			s.Name = "seed-" + name
 			d.create(t, s)
 			arguments := []string{"--name", s.Name, role}
 			if test.force == never {
@@ -242,10 +242,11 @@ func (d *desk) testUpperCase(t *testing.T) {
 	if len(d.sts.Calls()) > 0 {
 		t.Error("STS was called")
 	}
-	out = d.succeed(t, "--name=aws-iam-controller", role)
-	d.seed(t, "aws-iam-controller")
+	contains(t, d.fail(t, "--name=aws-iam-controller", role), "without that prefix")
+	out = d.succeed(t, "--name=controller-seed", role)
+	d.seed(t, "controller-seed")
 	for _, want := range []string{
-		"--seed-secret=" + d.namespace + "/aws-iam-controller", "secretName: aws-iam-controller", "resourceNames: [KubeController]",
+		"--seed-secret=" + d.namespace + "/controller-seed", "secretName: controller-seed", "value: \"'" + d.namespace + "/controller-seed'\"", "resourceNames: [KubeController]",
 		"--base-role-arn=arn:aws:iam::123456789012:role/infra/.",
 	} {
 		contains(t, out, want)

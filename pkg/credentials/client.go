@@ -48,7 +48,7 @@ type Options struct {
 type Client struct {
 	options     Options
 	config      aws.Config
-	base        *aws.CredentialsCache // what the environment gives
+	base        *aws.CredentialsCache // what the environment gives, or the seed
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
 	limit       *rate.Limiter

@@ -96,7 +96,7 @@ func explain(err error, s Session, c Caller) *Error {
 	case Denied:
 		if c.Is(s.Role) {
 			message = fmt.Sprintf("role %s does not trust itself (STS: %s), and the controller is that role. Add to its trust policy that it may assume itself, as "+
-				"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Tried again about every minute",
+				"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Or it has another path than that: see Path in docs/bootstrap.md. Tried again about every minute",
 				s.Role, code, s.Role.Partition(), s.Role.Account(), s.Role)
 			break
 		}

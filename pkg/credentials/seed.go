@@ -41,6 +41,9 @@ func (s Seed) remedy() string {
 // Plant gives the Client other credentials of its own, for all calls that begin from now on. It is for a Client whose Options say Seeded.
 func (c *Client) Plant(s Seed) {
 	c.seed.Store(&s)
+	if s.Lacking == "" {
+		c.expires.Store(&s.Credentials.Expires)
+	}
 	c.forget()
 }
 

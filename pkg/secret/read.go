@@ -36,10 +36,12 @@ func Read(s *corev1.Secret) (credentials.Credentials, error) {
 	if process.AccessKeyId == "" || process.SecretAccessKey == "" || process.SessionToken == "" {
 		return credentials.Credentials{}, fmt.Errorf("key %s is incomplete", JSONKey)
 	}
-	if _, has := s.Data[ExpireKey]; !has { // of a seed that was made by hand
-		s = &corev1.Secret{ObjectMeta: s.ObjectMeta, Data: map[string][]byte{ExpireKey: []byte(process.Expiration)}}
-	}
 	issued, expires, err := ReadLifetime(s)
+	_, has := s.Data[ExpireKey]
+	if told, tellErr := time.Parse(time.RFC3339, process.Expiration); tellErr == nil && (!has || err == nil && told.After(expires)) {
+		// A seed that somebody put there by hand: the controller never tells a later expiry than the real one.
+		issued, expires, err = told.Add(-usualSession).UTC(), told.UTC(), nil
+	}
 	if err != nil {
 		return credentials.Credentials{}, err
 	}

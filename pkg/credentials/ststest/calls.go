@@ -20,6 +20,8 @@ type Call struct {
 	// for a user. Both are empty for unknown keys, for unsigned calls, and for calls refused by a Fault.
 	Caller        string
 	CallerRoleARN string
+	// CallerKeyID is that access key's ID, empty where Caller is.
+	CallerKeyID string
 
 	// Issuer and Subject are a verified web identity token's iss and sub.
 	Issuer  string

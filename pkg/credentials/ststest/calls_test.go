@@ -20,7 +20,8 @@ import (
 func TestCallsTellWhatWasAsked(t *testing.T) {
 	srv := start(t)
 	clock := fakeClock(srv)
-	out := assume(t, user(srv), request(lasting(1800), oneTag("kubernetes-namespace", "ns"), func(in *sts.AssumeRoleInput) {
+	alice := srv.AddUser(account, "alice")
+	out := assume(t, client(srv, alice), request(lasting(1800), oneTag("kubernetes-namespace", "ns"), func(in *sts.AssumeRoleInput) {
 		in.ExternalId = aws.String("cluster/ns")
 	}))
 	session := client(srv, keysOf(out.Credentials))
@@ -28,19 +29,22 @@ func TestCallsTellWhatWasAsked(t *testing.T) {
 	_, _ = session.AssumeRole(t.Context(), request())
 	_, _ = session.GetCallerIdentity(t.Context(), nil)
 
-	const alice, sessionARN = "arn:aws:iam::123456789012:user/alice", "arn:aws:sts::123456789012:assumed-role/app/cluster.ns.secret"
+	const aliceARN, sessionARN = "arn:aws:iam::123456789012:user/alice", "arn:aws:sts::123456789012:assumed-role/app/cluster.ns.secret"
 	now := clock.Now()
 	want := []ststest.Call{
 		{
-			Time: now, Operation: "AssumeRole", Caller: alice, RoleARN: roleARN, SessionName: "cluster.ns.secret",
+			Time: now, Operation: "AssumeRole", Caller: aliceARN, CallerKeyID: alice.AccessKeyID, RoleARN: roleARN, SessionName: "cluster.ns.secret",
 			Duration: 30 * time.Minute, ExternalID: "cluster/ns", Tags: map[string]string{"kubernetes-namespace": "ns"},
 			AccessKeyID: *out.Credentials.AccessKeyId,
 		},
 		{
-			Time: now, Operation: "AssumeRole", Caller: sessionARN, CallerRoleARN: roleARN, RoleARN: roleARN,
+			Time: now, Operation: "AssumeRole", Caller: sessionARN, CallerRoleARN: roleARN, CallerKeyID: *out.Credentials.AccessKeyId, RoleARN: roleARN,
 			SessionName: "cluster.ns.secret", Code: "AccessDenied",
 		},
-		{Time: now, Operation: "GetCallerIdentity", Caller: sessionARN, CallerRoleARN: roleARN},
+		{
+			Time: now, Operation: "GetCallerIdentity", Caller: sessionARN, CallerRoleARN: roleARN,
+			CallerKeyID: *out.Credentials.AccessKeyId,
+		},
 	}
 	if got := srv.Calls(); !reflect.DeepEqual(got, want) {
 		t.Errorf("calls are\n%+v\nwant\n%+v", got, want)

@@ -61,7 +61,7 @@ func (s *Server) authenticate(req *request) error {
 	if !known || subtle.ConstantTimeCompare([]byte(token), []byte(keys.SessionToken)) != 1 {
 		return forbidden("InvalidClientTokenId", "The security token included in the request is invalid.")
 	}
-	req.caller, req.call.Caller, req.call.CallerRoleARN = caller, caller.arn, caller.roleARN
+	req.caller, req.call.Caller, req.call.CallerRoleARN, req.call.CallerKeyID = caller, caller.arn, caller.roleARN, caller.id
 	if caller.temporary() && !req.now.Before(caller.expires) {
 		return forbidden("ExpiredToken", "The security token included in the request is expired")
 	}

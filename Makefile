@@ -1,5 +1,5 @@
 # make alone prints what there is. All of it needs no more than Go, make and
-# git, and no root; only race needs a C compiler.
+# git, and no root; only race needs a C compiler, and only e2e needs root.
 
 # Of one length in every clone, as the same commit makes the same image.
 VERSION    ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo dev)
@@ -116,6 +116,20 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	while IFS=: read -r file target; do \
 		go test "./$${file%/*}" -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) || exit 1; \
 	done
+
+# Kubernetes as the cluster wants it, so not from KUBEBUILDER_ASSETS. The image
+# has the name that config/default gives it.
+.PHONY: e2e
+e2e: override IMAGE = kube-aws-iam-controller:latest
+e2e: override IMAGE_FILE = bin/e2e/image.tar
+e2e: | bin/e2e image ## Put the controller on trial on a real node (root, Debian or Ubuntu; RUN=promise: only trials of that name)
+	@hack/e2e/install.sh
+	@go build -o bin/e2e/e2e ./hack/e2e
+	@assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
+		bin/e2e/e2e --assets "$$assets" --image "$(IMAGE_FILE)" --run "$(RUN)"
+
+bin/e2e:
+	@mkdir -p $@
 
 .PHONY: reproduce
 reproduce: image ## Require that the same commit makes the same container image, byte for byte

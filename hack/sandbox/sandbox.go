@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,31 +38,52 @@ type Sandbox struct {
 	STS     *ststest.Server
 }
 
-// Start brings up an API server that knows AWSIAMRole, and the STS double. Flags are added to the API server's. What it returns is to be
-// stopped, after an error too.
-func Start(dir string, flags map[string]string) (*Sandbox, error) {
-	s := &Sandbox{Dir: dir, STS: ststest.New()}
+// Start brings up an API server that knows AWSIAMRole, and the STS double, on loopback. Flags are added to the API server's. What it returns
+// is to be stopped, after an error too.
+func Start(dir string, flags map[string]string) (s *Sandbox, err error) {
+	s = &Sandbox{Dir: dir, STS: ststest.New()}
 	s.API.CRDDirectoryPaths, s.API.ErrorIfCRDPathMissing = []string{"config/crd/bases"}, true
+	err = s.start(flags)
+	return s, err
+}
+
+// StartAt brings up an API server that does not know AWSIAMRole yet, and the STS double, at addresses that pods can reach.
+func StartAt(dir, api, sts string, flags map[string]string) (s *Sandbox, err error) {
+	s = &Sandbox{Dir: dir}
+	if s.STS, err = ststest.Listen(sts); err != nil {
+		return s, err
+	}
+	serving := &s.API.ControlPlane.GetAPIServer().SecureServing
+	if serving.Address, serving.Port, err = net.SplitHostPort(api); err != nil {
+		return s, err
+	}
+	err = s.start(flags)
+	return s, err
+}
+
+func (s *Sandbox) start(flags map[string]string) error {
 	for name, value := range flags {
 		s.API.ControlPlane.GetAPIServer().Configure().Set(name, value)
 	}
 	admin, err := s.API.Start()
 	if err != nil {
-		return s, fmt.Errorf("the API server does not start: %w", err)
+		return fmt.Errorf("the API server does not start: %w", err)
 	}
 	s.Admin = rest.CopyConfig(admin)
 	s.Admin.QPS = -1
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
-		return s, err
+		return err
 	}
 	s.Cluster, err = client.NewWithWatch(s.Admin, client.Options{Scheme: scheme})
-	return s, err
+	return err
 }
 
 // Stop ends the API server and the STS double. An API server waits for its watches before it ends: they are to be closed before.
 func (s *Sandbox) Stop() error {
-	s.STS.Close()
+	if s.STS != nil {
+		s.STS.Close()
+	}
 	return s.API.Stop()
 }
 

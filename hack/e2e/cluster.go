@@ -1,0 +1,286 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"kube-aws-iam-controller/hack/sandbox"
+)
+
+const (
+	node = "e2e"
+	// The API server listens at the very address of the Service kubernetes, so that pods reach it without kube-proxy.
+	services   = "10.96.0.0/24"
+	apiAddress = "10.96.0.1"
+	// The bridge of all pods is the node's address, and that of the STS double; deploy/ names it, too.
+	pods        = "10.88.0.0/16"
+	nodeAddress = "10.88.0.1"
+
+	namespace      = "trial"
+	kubeSystem     = "kube-system"
+	controllerName = "kube-aws-iam-controller"
+	stsLatency     = 30 * time.Millisecond
+)
+
+// cluster is a cluster of one node, with the controller deployed on it.
+type cluster struct {
+	*sandbox.Sandbox
+	options
+	admin     string // kubeconfig
+	processes []*os.Process
+	fail      context.CancelCauseFunc
+}
+
+// up brings everything up, and says how long each part took.
+func (c *cluster) up(ctx context.Context) error {
+	log.SetLogger(logr.Discard())
+	if err := errors.Join(sandbox.Isolate(dir), os.Setenv("KUBEBUILDER_ASSETS", c.assets),
+		os.RemoveAll(c.logs), os.MkdirAll(c.logs, 0o755)); err != nil { //nolint:gosec // logs are for everybody
+		return err
+	}
+	title("Bringing up a cluster")
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"a network", c.network},
+		{"etcd, the API server and the STS double", c.controlPlane},
+		{"controller manager, scheduler, containerd and kubelet", c.daemons},
+		{"images", c.images},
+		{"the node is ready", c.nodeReady},
+		{"the controller is deployed", c.deploy},
+		{"the controller is ready and leads", c.controllerReady},
+	} {
+		began := time.Now()
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), step.name)
+	}
+	return nil
+}
+
+func (c *cluster) network(ctx context.Context) error {
+	for _, args := range []string{
+		"link set lo up",
+		"address add " + apiAddress + "/32 dev lo",
+		"link add cni0 type bridge",
+		"address add " + nodeAddress + "/16 dev cni0",
+		"link set cni0 up",
+	} {
+		if err := c.command(ctx, "ip", strings.Fields(args)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) controlPlane(context.Context) (err error) {
+	c.Sandbox, err = sandbox.StartAt(dir, net.JoinHostPort(apiAddress, "443"), net.JoinHostPort(nodeAddress, "80"), map[string]string{
+		"service-cluster-ip-range":  services,
+		"authorization-mode":        "Node,RBAC",
+		"enable-admission-plugins":  "NodeRestriction",
+		"disable-admission-plugins": "",
+	})
+	if err != nil {
+		return err
+	}
+	c.STS.SetLatency(stsLatency)
+	c.admin, err = c.Kubeconfig("admin", "system:masters")
+	return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.crt"), c.Admin.CAData, 0o600))
+}
+
+// daemons starts what makes a cluster of an API server. That they work is seen by the node's readiness.
+func (c *cluster) daemons(context.Context) error {
+	if err := c.writeConfigs(); err != nil {
+		return err
+	}
+	if err := c.daemon("containerd", "containerd", "--config="+filepath.Join(dir, "containerd.toml")); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		user  string
+		group string
+		args  []string
+	}{
+		{user: "system:kube-scheduler", args: []string{"kube-scheduler", "--leader-elect=false"}},
+		{user: "system:kube-controller-manager", args: []string{
+			"kube-controller-manager", "--leader-elect=false", "--use-service-account-credentials",
+			"--service-account-private-key-file=" + filepath.Join(c.API.ControlPlane.GetAPIServer().CertDir, "sa-signer.key"),
+			"--root-ca-file=" + filepath.Join(dir, "ca.crt"),
+		}},
+		{user: "system:node:" + node, group: "system:nodes", args: []string{
+			"kubelet", "--config=" + filepath.Join(dir, "kubelet.yaml"), "--hostname-override=" + node, "--node-ip=" + nodeAddress,
+			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "pki"),
+		}},
+	} {
+		var groups []string
+		if d.group != "" {
+			groups = []string{d.group}
+		}
+		kubeconfig, err := c.Kubeconfig(d.user, groups...)
+		if err != nil {
+			return err
+		}
+		if err := c.daemon(d.args[0], filepath.Join(c.assets, d.args[0]), append(d.args[1:], "--kubeconfig="+kubeconfig)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// daemon starts a program that has to run until the end.
+func (c *cluster) daemon(name, path string, args ...string) error {
+	out, err := os.Create(c.log(name))
+	if err != nil {
+		return err
+	}
+	command := exec.Command(path, args...) //nolint:gosec,noctx // one of ours, which ends with the namespaces
+	command.Stdout, command.Stderr = out, out
+	if err := command.Start(); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	c.processes = append(c.processes, command.Process)
+	go func() {
+		err := command.Wait()
+		c.fail(fmt.Errorf("%s has ended: %w; see %s", name, errors.Join(err, out.Close()), c.log(name)))
+	}()
+	return nil
+}
+
+func (c *cluster) log(name string) string { return filepath.Join(c.logs, name+".log") }
+
+// kill ends what was started, so that no log is written any more. The rest is the kernel's work.
+func (c *cluster) kill() {
+	for _, p := range c.processes {
+		_ = p.Kill()
+	}
+}
+
+// images brings the controller's image onto the node as the README says, and one for all other pods.
+func (c *cluster) images(ctx context.Context) error {
+	toolbox := filepath.Join(dir, "toolbox.tar")
+	if err := writeToolbox(toolbox, c.busybox); err != nil {
+		return err
+	}
+	if err := await(ctx, "containerd answers", func() (bool, error) { return c.command(ctx, "ctr", "version") == nil, nil }); err != nil {
+		return err
+	}
+	for _, archive := range []string{toolbox, c.image} {
+		if err := c.command(ctx, "ctr", "-n", "k8s.io", "images", "import", archive); err != nil {
+			return err
+		}
+	}
+	return os.Remove(toolbox)
+}
+
+func (c *cluster) nodeReady(ctx context.Context) error {
+	return await(ctx, "the node is ready", func() (bool, error) {
+		var n corev1.Node
+		if err := c.Cluster.Get(ctx, client.ObjectKey{Name: node}, &n); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		for _, condition := range n.Status.Conditions {
+			if condition.Type == corev1.NodeReady {
+				return condition.Status == corev1.ConditionTrue, nil
+			}
+		}
+		return false, nil
+	})
+}
+
+// deploy does what a user does: manifests, and the controller's AWS identity.
+func (c *cluster) deploy(ctx context.Context) error {
+	keys := c.STS.AddUser(sandbox.Account, controllerName)
+	secret := corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubeSystem, Name: controllerName + "-user-keys"},
+		StringData: map[string]string{
+			"credentials": "[default]\naws_access_key_id = " + keys.AccessKeyID + "\naws_secret_access_key = " + keys.SecretAccessKey + "\n",
+		},
+	}
+	if err := c.Cluster.Create(ctx, &secret); err != nil {
+		return err
+	}
+	for _, manifests := range []string{"-k=hack/e2e/deploy", "-f=hack/e2e/namespace.yaml"} {
+		if err := c.command(ctx, filepath.Join(c.assets, "kubectl"), "--kubeconfig="+c.admin, "apply", "--server-side", manifests); err != nil {
+			return err
+		}
+	}
+	return await(ctx, "the ServiceAccount of pods is there", func() (bool, error) {
+		err := c.Cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "default"}, &corev1.ServiceAccount{})
+		return err == nil, client.IgnoreNotFound(err)
+	})
+}
+
+func (c *cluster) controllerReady(ctx context.Context) error {
+	key := client.ObjectKey{Namespace: kubeSystem, Name: controllerName}
+	return await(ctx, "both replicas are ready and one leads", func() (bool, error) {
+		var d appsv1.Deployment
+		var l coordinationv1.Lease
+		if err := errors.Join(c.Cluster.Get(ctx, key, &d), client.IgnoreNotFound(c.Cluster.Get(ctx, key, &l))); err != nil {
+			return false, err
+		}
+		leads := l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != ""
+		return leads && d.Status.ReadyReplicas == *d.Spec.Replicas && d.Status.UpdatedReplicas == *d.Spec.Replicas, nil
+	})
+}
+
+// command runs a program that ends by itself. What it prints is told if it fails.
+func (*cluster) command(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // one of a few
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+const (
+	// wait is how long anything may take that is waited for.
+	wait   = 2 * time.Minute
+	glance = 20 * time.Millisecond
+)
+
+// await waits for a condition.
+func await(ctx context.Context, what string, holds func() (bool, error)) error {
+	for deadline := time.Now().Add(wait); ; {
+		ok, err := holds()
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("not within %s: %s", wait, what)
+		}
+		if err := pause(ctx, glance); err != nil {
+			return err
+		}
+	}
+}
+
+// pause lets time pass.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,122 @@
+//go:build linux
+
+// Command e2e puts the controller on trial on a real node: API server, controller manager, scheduler, kubelet and containerd run on this machine,
+// and the project's own image is deployed on them by its own manifests. It needs root.
+//
+// All of it lives in namespaces of its own (mounts, network, processes). When the trial ends, in whatever way, the kernel takes it down.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+)
+
+// options are what the command line says.
+type options struct {
+	assets  string
+	image   string
+	busybox string
+	sdks    string
+	logs    string
+	cgroup  string
+	only    string
+}
+
+// The program starts itself anew for each of these, which come before the flags.
+const (
+	asInit   = "init"   // the first process of the namespaces
+	asInside = "inside" // what brings the cluster up and tries the controller in it
+)
+
+func main() {
+	stage, args := "", os.Args[1:]
+	if len(args) > 0 && (args[0] == asInit || args[0] == asInside) {
+		stage, args = args[0], args[1:]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch stage {
+	case asInit:
+		err = runInit(ctx, args)
+	case asInside:
+		err = runInside(ctx, args)
+	default:
+		err = runOutside(ctx, args)
+	}
+	if err != nil {
+		if ended := (&endedError{}); errors.As(err, &ended) {
+			os.Exit(ended.code) //nolint:gocritic // the process has told why
+		}
+		fmt.Fprintln(os.Stderr, "e2e: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, *regexp.Regexp, error) {
+	var o options
+	flags := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	flags.StringVar(&o.assets, "assets", "", "`folder` with the programs of Kubernetes, and etcd")
+	flags.StringVar(&o.image, "image", "bin/e2e/image.tar", "the controller's image: an OCI archive")
+	flags.StringVar(&o.busybox, "busybox", "/bin/busybox", "a static busybox")
+	flags.StringVar(&o.sdks, "sdks", "bin/e2e/sdks", "`folder` with one folder for each program that uses an SDK")
+	flags.StringVar(&o.logs, "logs", "bin/e2e/logs", "`folder` for logs, which are kept")
+	flags.StringVar(&o.only, "run", "", "run only the trials whose name matches this `expression`")
+	flags.StringVar(&o.cgroup, "cgroup", "", "cgroup for the pods; set by the program itself")
+	if err := flags.Parse(args); err != nil {
+		return o, nil, err
+	}
+	if flags.NArg() > 0 {
+		return o, nil, fmt.Errorf("%q is not a flag", flags.Arg(0))
+	}
+	if o.assets == "" {
+		return o, nil, errors.New("--assets is missing")
+	}
+	chosen, err := regexp.Compile(o.only)
+	return o, chosen, err
+}
+
+// trial is one thing that is tried out on the cluster.
+type trial struct {
+	name string
+	run  func(context.Context, *cluster) error
+}
+
+var trials = []trial{}
+
+func runInside(ctx context.Context, args []string) error {
+	o, chosen, err := parse(args)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c := &cluster{options: o, fail: cancel}
+	defer c.kill()
+	err = c.up(ctx)
+	for _, t := range trials {
+		if err == nil && chosen.MatchString(t.name) {
+			title(t.name)
+			if err = t.run(ctx, c); err != nil {
+				err = fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+	}
+	if err == nil {
+		title("Passed")
+		return nil
+	}
+	c.explain()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // what follows from it says less
+	}
+	return err
+}
+
+func title(s string) { fmt.Printf("\n== %s\n", s) }

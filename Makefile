@@ -125,6 +125,7 @@ e2e: override IMAGE_FILE = bin/e2e/image.tar
 e2e: | bin/e2e image ## Put the controller on trial on a real node (root, Debian or Ubuntu; RUN=promise: only trials of that name)
 	@hack/e2e/install.sh
 	@go build -o bin/e2e/e2e ./hack/e2e
+	@hack/e2e/sdks.sh bin/e2e/sdks
 	@assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
 		bin/e2e/e2e --assets "$$assets" --image "$(IMAGE_FILE)" --run "$(RUN)"
 

@@ -83,7 +83,7 @@ func (c *cluster) network(ctx context.Context) error {
 		"address add " + apiAddress + "/32 dev lo",
 		"link add cni0 type bridge",
 		"address add " + nodeAddress + "/16 dev cni0",
-		"link set cni0 up",
+		"link set cni0 address 02:00:00:00:00:01 up", // else it changes with the pods, and packets to it get lost
 	} {
 		if err := c.command(ctx, "ip", strings.Fields(args)...); err != nil {
 			return err

@@ -88,7 +88,9 @@ type trial struct {
 	run  func(context.Context, *cluster) error
 }
 
-var trials = []trial{}
+var trials = []trial{
+	{"promise", promise},
+}
 
 func runInside(ctx context.Context, args []string) error {
 	o, chosen, err := parse(args)
@@ -108,11 +110,12 @@ func runInside(ctx context.Context, args []string) error {
 			}
 		}
 	}
+	keepErr := c.keepLogs()
 	if err == nil {
 		title("Passed")
-		return nil
+		return keepErr
 	}
-	c.explain()
+	fmt.Fprintf(os.Stderr, "\nlogs are in %s\n", c.logs)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause // what follows from it says less
 	}

@@ -1,0 +1,38 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// keepLogs keeps what tells what happened: the state of the cluster, what containers printed, and what STS was asked.
+func (c *cluster) keepLogs() error {
+	if c.admin == "" {
+		return nil // nothing has happened yet
+	}
+	var failures []error
+	for _, what := range []string{"pods", "events"} {
+		out, err := exec.Command(filepath.Join(c.assets, "kubectl"), "get", what, "--all-namespaces", "--output=wide", //nolint:gosec,noctx // it bounds itself
+			"--kubeconfig="+c.admin, "--request-timeout=10s").CombinedOutput()
+		failures = append(failures, err, os.WriteFile(c.log(what), out, 0o600))
+	}
+	return errors.Join(append(failures, os.CopyFS(filepath.Join(c.logs, "pods"), os.DirFS(podLogs)), c.writeCalls())...)
+}
+
+// writeCalls writes what STS was asked.
+func (c *cluster) writeCalls() error {
+	out, err := os.Create(c.log("sts"))
+	if err != nil {
+		return err
+	}
+	for _, call := range c.STS.Calls() {
+		_, _ = fmt.Fprintf(out, "%s %s %s by %s with %s: %q\n", call.Time.UTC().Format(time.RFC3339Nano), call.Operation, call.RoleARN, call.Caller, call.CallerKeyID, call.Code)
+	}
+	return out.Close()
+}

@@ -18,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . hack/chart hack/image hack/localapi hack/tools
+MODULES  := . hack/chart hack/image hack/localapi hack/tools test/sdk/go-v1 test/sdk/go-v2
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller

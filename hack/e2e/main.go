@@ -90,6 +90,7 @@ type trial struct {
 
 var trials = []trial{
 	{"promise", promise},
+	{"sdks", sdks},
 }
 
 func runInside(ctx context.Context, args []string) error {

@@ -12,7 +12,7 @@ mkdir -p "$links" "$cache"
 skipped=()
 for source in "$sources"/*/; do
 	name=$(basename "$source")
-	sum=$(cd "$source" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum | cksum | tr -d ' ')
+	sum=$(cd "$source" && find -L . ../machine.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum | cksum | tr -d ' ')
 	folder=$cache/$name-$sum
 	if [[ ! -d $folder ]]; then
 		echo "Building test/sdk/$name (once)" >&2

@@ -1,0 +1,13 @@
+"""Asks STS every second who it is, and prints the outcome, one line for each call."""
+
+import time
+
+import boto3
+
+client = boto3.client("sts")
+while True:
+    try:
+        print("ok", client.get_caller_identity()["Arn"], flush=True)
+    except Exception as error:
+        print("failed", repr(error), flush=True)
+    time.sleep(1)

@@ -1,0 +1,13 @@
+// Asks STS every second who it is, and prints the outcome, one line for each call.
+import { setTimeout } from "node:timers/promises";
+import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
+
+const client = new STSClient();
+for (;;) {
+	try {
+		console.log("ok", (await client.send(new GetCallerIdentityCommand())).Arn);
+	} catch (error) {
+		console.log("failed", String(error));
+	}
+	await setTimeout(1000);
+}

@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Sourced by what builds programs that need more of this machine than their own folder.
+
+needs() { # program...
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || {
+			echo "$program is missing" >&2
+			exit 3
+		}
+	done
+}
+
+# mounts folder...: the folders that a pod needs, and this machine's libraries.
+mounts() {
+	printf '%s\n' /usr /lib /lib64 "$@" | sort -u | while IFS= read -r folder; do
+		if [[ -d $folder ]]; then echo "$folder"; fi
+	done
+}
+
+program() { # folder command: what the pod runs
+	printf '#!/bin/sh\n%s\n' "$2" >"$1/run"
+	chmod +x "$1/run"
+}
+
+# install_python folder requirements: installs packages, and prints what runs them.
+install_python() {
+	needs python3
+	python3 -c 'import pip' 2>/dev/null || {
+		echo "Python's pip is missing" >&2
+		exit 3
+	}
+	python3 -m pip --quiet --disable-pip-version-check install --target "$1/site" --require-hashes -r "$2" >&2
+	mounts "$(python3 -c 'import sys; print(sys.base_prefix)')" >"$1/mounts"
+	python3 -c 'import os, sys; print(os.path.realpath(sys.executable))'
+}

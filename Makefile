@@ -39,7 +39,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^##@ / { print substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^##@ / { print substr($$0, 5) } /^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run
 
@@ -122,7 +122,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 .PHONY: e2e
 e2e: override IMAGE = kube-aws-iam-controller:latest
 e2e: override IMAGE_FILE = bin/e2e/image.tar
-e2e: | bin/e2e image ## Put the controller on trial on a real node (root, Debian or Ubuntu; RUN=promise: only trials of that name)
+e2e: | bin/e2e image ## Try the image on a real node with real SDKs (root, Debian or Ubuntu; RUN=promise picks trials)
 	@hack/e2e/install.sh
 	@go build -o bin/e2e/e2e ./hack/e2e
 	@hack/e2e/sdks.sh bin/e2e/sdks

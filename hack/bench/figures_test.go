@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"testing"
@@ -52,4 +53,16 @@ func TestMissed(t *testing.T) {
 	if f := number("x", 2); f.missed() || !f.atMost(1).missed() || f.atMost(2).missed() {
 		t.Error("a bound is not to be exceeded, and may be reached")
 	}
+}
+
+// What docs/performance.md says of the pods.
+func TestOrdinaryPodsAreOfRealSize(t *testing.T) {
+	text, err := json.Marshal(ordinary(123))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) < 8<<10 || len(text) > 12<<10 {
+		t.Errorf("%d bytes", len(text))
+	}
+	t.Logf("%d bytes", len(text))
 }

@@ -49,7 +49,7 @@ func secretsOf(pod *corev1.Pod) []types.NamespacedName {
 	return secrets
 }
 
-// ordinary is a running pod that wants no role, of the size that pods have in real clusters: about 8 KB as JSON, with everything that the
+// ordinary is a running pod that wants no role, of the size that pods have in real clusters: 11 KB as JSON, with everything that the
 // scheduler, the kubelet and a service mesh write into it.
 func ordinary(i int) *corev1.Pod {
 	name := fmt.Sprintf("app-%06d-7c9d8b6f5-x2k4q", i)

@@ -91,6 +91,7 @@ type trial struct {
 var trials = []trial{
 	{"promise", promise},
 	{"sdks", sdks},
+	{"controller killed", kills},
 }
 
 func runInside(ctx context.Context, args []string) error {

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kube-aws-iam-controller/hack/sandbox"
 )
 
 // cases are what is measured, and what it must reach on a machine of two cores that runs etcd and the API server, too.
@@ -139,7 +141,7 @@ func burstRestartAndRest(ctx context.Context, w *world) ([]figure, error) {
 func (w *world) quiet(ctx context.Context) (calls, error) {
 	all := calls{}
 	for silent := 0; silent < 3; {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := sandbox.Pause(ctx, time.Second); err != nil {
 			return nil, err
 		}
 		now, err := w.audit.since()
@@ -164,7 +166,7 @@ func (w *world) rest(ctx context.Context, p *process) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, minute); err != nil {
+	if err := sandbox.Pause(ctx, minute); err != nil {
 		return nil, err
 	}
 	asked, err := w.audit.since()
@@ -184,7 +186,7 @@ const settle = 10 * time.Second
 
 // resident is the memory after everything is in place, and the most there ever was.
 func (p *process) resident(ctx context.Context) (now, peak int64, err error) {
-	if err := pause(ctx, settle); err != nil {
+	if err := sandbox.Pause(ctx, settle); err != nil {
 		return 0, 0, err
 	}
 	return p.memory()
@@ -260,7 +262,7 @@ func refreshes(ctx context.Context, w *world) ([]figure, error) {
 	var all, peak int
 	for range windows {
 		before := w.assumed()
-		if err := pause(ctx, session/2/windows); err != nil {
+		if err := sandbox.Pause(ctx, session/2/windows); err != nil {
 			return nil, err
 		}
 		n := w.assumed() - before
@@ -351,7 +353,7 @@ func failover(ctx context.Context, w *world) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := pause(ctx, settle); err != nil { // as long as a standby usually has
+		if err := sandbox.Pause(ctx, settle); err != nil { // as long as a standby usually has
 			return nil, err
 		}
 		if err := leader.Signal(way.signal); err != nil {

@@ -22,7 +22,7 @@ type process struct {
 
 // ready waits until the controller says that it is, and returns how long after its start that was.
 func (p *process) ready(ctx context.Context) (time.Duration, error) {
-	err := await(ctx, "the controller is ready", func() (bool, error) {
+	err := sandbox.Await(ctx, "the controller is ready", func() (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/readyz", nil)
 		if err != nil {
 			return false, err
@@ -86,38 +86,4 @@ func freeAddress() (string, error) {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String(), nil
-}
-
-const (
-	// patience is how long anything may take that is waited for.
-	patience = 60 * time.Second
-	glance   = 5 * time.Millisecond
-)
-
-// await waits for a condition.
-func await(ctx context.Context, what string, holds func() (bool, error)) error {
-	for deadline := time.Now().Add(patience); ; {
-		ok, err := holds()
-		switch {
-		case err != nil:
-			return err
-		case ok:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("not within %s: %s", patience, what)
-		}
-		if err := pause(ctx, glance); err != nil {
-			return err
-		}
-	}
-}
-
-// pause lets time pass.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

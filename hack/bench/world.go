@@ -248,7 +248,7 @@ func (a *arrivals) note(obj any) {
 // waits are how long each wanted Secret took, once all are there.
 func (a *arrivals) waits(ctx context.Context, wanted created) ([]time.Duration, error) {
 	var waits []time.Duration
-	err := await(ctx, fmt.Sprintf("%d Secrets are written", len(wanted)), func() (bool, error) {
+	err := sandbox.Await(ctx, fmt.Sprintf("%d Secrets are written", len(wanted)), func() (bool, error) {
 		a.lock.Lock()
 		defer a.lock.Unlock()
 		waits = waits[:0]

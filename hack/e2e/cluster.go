@@ -180,7 +180,7 @@ func (c *cluster) images(ctx context.Context) error {
 	if err := writeToolbox(toolbox, c.busybox); err != nil {
 		return err
 	}
-	if err := await(ctx, "containerd answers", func() (bool, error) { return c.command(ctx, "ctr", "version") == nil, nil }); err != nil {
+	if err := sandbox.Await(ctx, "containerd answers", func() (bool, error) { return c.command(ctx, "ctr", "version") == nil, nil }); err != nil {
 		return err
 	}
 	for _, archive := range []string{toolbox, c.image} {
@@ -192,7 +192,7 @@ func (c *cluster) images(ctx context.Context) error {
 }
 
 func (c *cluster) nodeReady(ctx context.Context) error {
-	return await(ctx, "the node is ready", func() (bool, error) {
+	return sandbox.Await(ctx, "the node is ready", func() (bool, error) {
 		var n corev1.Node
 		if err := c.Cluster.Get(ctx, client.ObjectKey{Name: node}, &n); err != nil {
 			return false, client.IgnoreNotFound(err)
@@ -223,7 +223,7 @@ func (c *cluster) deploy(ctx context.Context) error {
 			return err
 		}
 	}
-	return await(ctx, "the ServiceAccount of pods is there", func() (bool, error) {
+	return sandbox.Await(ctx, "the ServiceAccount of pods is there", func() (bool, error) {
 		err := c.Cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "default"}, &corev1.ServiceAccount{})
 		return err == nil, client.IgnoreNotFound(err)
 	})
@@ -231,7 +231,7 @@ func (c *cluster) deploy(ctx context.Context) error {
 
 func (c *cluster) controllerReady(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: kubeSystem, Name: controllerName}
-	return await(ctx, "both replicas are ready and one leads", func() (bool, error) {
+	return sandbox.Await(ctx, "both replicas are ready and one leads", func() (bool, error) {
 		var d appsv1.Deployment
 		var l coordinationv1.Lease
 		if err := errors.Join(c.Cluster.Get(ctx, key, &d), client.IgnoreNotFound(c.Cluster.Get(ctx, key, &l))); err != nil {
@@ -249,38 +249,4 @@ func (*cluster) command(ctx context.Context, name string, args ...string) error 
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-const (
-	// wait is how long anything may take that is waited for.
-	wait   = 2 * time.Minute
-	glance = 20 * time.Millisecond
-)
-
-// await waits for a condition.
-func await(ctx context.Context, what string, holds func() (bool, error)) error {
-	for deadline := time.Now().Add(wait); ; {
-		ok, err := holds()
-		switch {
-		case err != nil:
-			return err
-		case ok:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("not within %s: %s", wait, what)
-		}
-		if err := pause(ctx, glance); err != nil {
-			return err
-		}
-	}
-}
-
-// pause lets time pass.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

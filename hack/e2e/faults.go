@@ -27,15 +27,17 @@ import (
 const (
 	// killing is how long the controller is killed again and again.
 	killing = 5 * time.Minute
-	// After each kill it is left in peace for killPause and up to as long again. The Lease of a leader that was killed is another's after 15 s,
+	// After each kill it is left in peace for killPause and up to as long again. The Lease of a leader that was killed is another's after 13 s,
 	// so nothing is renewed for up to 20 s: less than half of sdkSession.
 	killPause = 20 * time.Second
+	// firstCalls is how long it may take until every SDK has called.
+	firstCalls = 2 * time.Minute
 )
 
 // kills ends every replica of the controller by SIGKILL, at random moments, while the SDKs call.
 func kills(ctx context.Context, c *cluster) error {
 	return c.withSDKs(ctx, func(users []*user) error {
-		if err := c.follow(ctx, users, wait, func() bool {
+		if err := c.follow(ctx, users, firstCalls, func() bool {
 			return !slices.ContainsFunc(users, func(u *user) bool { return u.calls == 0 })
 		}); err != nil {
 			return err

@@ -113,7 +113,7 @@ func (c *cluster) firstCall(ctx context.Context, with *sdk, name, mounted string
 
 // awaitCall waits for the first successful call by a role, and returns when STS had it.
 func (c *cluster) awaitCall(ctx context.Context, name string) (at time.Time, err error) {
-	err = await(ctx, "a successful call by role "+name, func() (bool, error) {
+	err = sandbox.Await(ctx, "a successful call by role "+name, func() (bool, error) {
 		for _, call := range c.STS.Calls() {
 			if call.CallerRoleARN == roleARN(name) && call.Code == "" {
 				at = call.Time
@@ -146,7 +146,7 @@ func (c *cluster) waits(ctx context.Context, with *sdk) error {
 	}
 	c.STS.Allow(roleARN(name))
 	key := client.ObjectKey{Namespace: namespace, Name: "aws-iam-" + name}
-	if err := await(ctx, "the Secret is written", func() (bool, error) {
+	if err := sandbox.Await(ctx, "the Secret is written", func() (bool, error) {
 		err := c.Cluster.Get(ctx, key, &corev1.Secret{})
 		return err == nil, client.IgnoreNotFound(err)
 	}); err != nil {
@@ -163,7 +163,7 @@ func (c *cluster) waits(ctx context.Context, with *sdk) error {
 }
 
 func (c *cluster) awaitEvent(ctx context.Context, pod *corev1.Pod, reason string) error {
-	return await(ctx, "event "+reason+" on pod "+pod.Name, func() (bool, error) {
+	return sandbox.Await(ctx, "event "+reason+" on pod "+pod.Name, func() (bool, error) {
 		var events corev1.EventList
 		err := c.Cluster.List(ctx, &events, client.InNamespace(pod.Namespace), client.MatchingFields{"involvedObject.name": pod.Name, "reason": reason})
 		return len(events.Items) > 0, err

@@ -15,6 +15,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/hack/sandbox"
 )
 
 const (
@@ -57,7 +59,7 @@ func (c *cluster) withSDKs(ctx context.Context, do func([]*user) error) error {
 // follow looks at users every second, until all is done, or one has seen what it never may, or the time is over.
 func (c *cluster) follow(ctx context.Context, users []*user, patience time.Duration, done func() bool) error {
 	for began := time.Now(); time.Since(began) < patience; {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := sandbox.Pause(ctx, time.Second); err != nil {
 			return err
 		}
 		for _, u := range users {

@@ -43,13 +43,21 @@ func checkHealth(m manager.Manager, pods *podStore, watched []client.Object) err
 	)
 }
 
+// leads tells whether this replica holds the Lease, or needs none.
+func leads(m manager.Manager) bool {
+	select {
+	case <-m.Elected():
+		return true
+	default:
+		return false
+	}
+}
+
 // listSecrets yields what the metrics tell of the Secrets, on the leader only: else each would be told by every replica.
 func listSecrets(m manager.Manager) func() iter.Seq[metrics.Secret] {
 	return func() iter.Seq[metrics.Secret] {
 		return func(yield func(metrics.Secret) bool) {
-			select {
-			case <-m.Elected():
-			default:
+			if !leads(m) {
 				return
 			}
 			var all corev1.SecretList

@@ -78,7 +78,7 @@ func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
 		return nil, fmt.Errorf("cannot ask the API server at %s what it serves: %w", cfg.Host, err)
 	}
 	compact := rest.CopyConfig(cfg)
-	compact.ContentType = runtime.ContentTypeProtobuf // a third of the work of reading pods as JSON
+	compact.ContentType = runtime.ContentTypeProtobuf // pods cost less to read than as JSON
 	clientset, err := kubernetes.NewForConfigAndClient(compact, m.GetHTTPClient())
 	if err != nil {
 		return nil, err
@@ -135,15 +135,10 @@ func (o *Options) scopes() []string {
 
 // baseExpires is when the controller's own credentials expire. Who does not lead renews them only when it needs them, and knows but of a seed.
 func baseExpires(m manager.Manager, o *Options) time.Time {
-	select {
-	case <-m.Elected():
-		return o.Credentials.BaseExpires()
-	default:
+	if o.Seed.Name == "" && !leads(m) {
+		return time.Time{}
 	}
-	if o.Seed.Name != "" {
-		return o.Credentials.BaseExpires()
-	}
-	return time.Time{}
+	return o.Credentials.BaseExpires()
 }
 
 // serves tells whether the cluster has AWSIAMRoles. Pods are served without them all the same.

@@ -35,7 +35,8 @@ import (
 type reconciler struct {
 	// client reads Secrets from a cache that has seen its own writes.
 	client client.Client
-	// live reads what the cache does not have: the metadata of Secrets that are not the controller's, and one that was just written.
+	// live reads what the cache does not have: the metadata of Secrets that are not the controller's, one that was just written, and
+	// a seed that is not adopted yet.
 	live client.Reader
 	pods *podStore
 	// working assumes the roles of pods. own is the same but for --assume-role, and renews the seed.

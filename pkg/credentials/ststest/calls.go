@@ -56,6 +56,7 @@ type Session struct {
 // callLog remembers the newest calls and counts all.
 type callLog struct {
 	calls  []Call
+	total  int // calls ever
 	counts map[Outcome]int
 }
 
@@ -69,6 +70,18 @@ func (l *callLog) add(call Call) {
 		l.calls = append(l.calls[:0], l.calls[len(l.calls)-keptCalls:]...)
 	}
 	l.calls = append(l.calls, call)
+	l.total++
+}
+
+// after returns copies of the calls that are kept of those after the first n.
+func (l *callLog) after(n int) []Call {
+	newest := min(max(0, l.total-n), len(l.calls), keptCalls)
+	calls := make([]Call, newest)
+	for i, call := range l.calls[len(l.calls)-newest:] {
+		call.Tags = maps.Clone(call.Tags)
+		calls[i] = call
+	}
+	return calls
 }
 
 // describe fills in what the request's form says.
@@ -98,13 +111,15 @@ func (s *Server) record(call Call) {
 func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := s.log.calls[max(0, len(s.log.calls)-keptCalls):]
-	calls := make([]Call, len(kept))
-	for i, call := range kept {
-		call.Tags = maps.Clone(call.Tags)
-		calls[i] = call
-	}
-	return calls
+	return s.log.after(0)
+}
+
+// CallsAfter returns the calls after the first n, oldest first, and how many there have been in all: the n for the next time. Who comes back
+// before there are 10,000 more misses none.
+func (s *Server) CallsAfter(n int) (calls []Call, total int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.after(n), s.log.total
 }
 
 // Counts returns how many calls of each operation had which outcome, since the start.

@@ -17,6 +17,23 @@ import (
 	"kube-aws-iam-controller/pkg/credentials/ststest"
 )
 
+func TestCallsCanBeReadInParts(t *testing.T) {
+	srv := start(t)
+	c := user(srv)
+	assume(t, c, request())
+	_, total := srv.CallsAfter(0)
+	_, _ = c.GetCallerIdentity(t.Context(), nil)
+	assume(t, c, request())
+
+	calls, after := srv.CallsAfter(total)
+	if len(calls) != 2 || after != total+2 || calls[0].Operation != "GetCallerIdentity" || calls[1].Operation != "AssumeRole" {
+		t.Errorf("after %d calls there are %d of %d: %+v", total, len(calls), after, calls)
+	}
+	if calls, again := srv.CallsAfter(after); len(calls) != 0 || again != after {
+		t.Errorf("after the last call there are %+v", calls)
+	}
+}
+
 func TestCallsTellWhatWasAsked(t *testing.T) {
 	srv := start(t)
 	clock := fakeClock(srv)

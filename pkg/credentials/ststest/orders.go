@@ -75,10 +75,13 @@ type orders struct {
 	latency  time.Duration
 	lifetime time.Duration
 
+	latencyOf   []string // the operations that latency is for, none for all
 	fault       Fault
+	faultOf     []string
 	next        Fault // instead of fault, nextCount times
 	nextCount   int
 	rate        float64 // calls per second, 0 = unlimited
+	rateOf      []string
 	allowance   float64 // calls that may be answered now
 	replenished time.Time
 
@@ -119,9 +122,9 @@ func (s *Server) SetMaxSkew(d time.Duration) {
 	s.order(func(o *orders) { o.maxSkew = d })
 }
 
-// SetLatency delays every later call by d, by the real clock.
-func (s *Server) SetLatency(d time.Duration) {
-	s.order(func(o *orders) { o.latency = d })
+// SetLatency delays every later call by d, by the real clock, or only those of some operations.
+func (s *Server) SetLatency(d time.Duration, operations ...string) {
+	s.order(func(o *orders) { o.latency, o.latencyOf = d, operations })
 }
 
 // SetSessionLifetime makes every later session live d, cut to whole seconds at its end, whatever was asked for; 0 means as asked. What was
@@ -130,9 +133,9 @@ func (s *Server) SetSessionLifetime(d time.Duration) {
 	s.order(func(o *orders) { o.lifetime = d })
 }
 
-// SetFault lets f happen to every later call, until SetFault(NoFault).
-func (s *Server) SetFault(f Fault) {
-	s.order(func(o *orders) { o.fault = f })
+// SetFault lets f happen to every later call, until SetFault(NoFault), or only to those of some operations.
+func (s *Server) SetFault(f Fault, operations ...string) {
+	s.order(func(o *orders) { o.fault, o.faultOf = f, operations })
 }
 
 // FaultNext lets f happen to the next n calls, before what SetFault says takes over again. It replaces an earlier FaultNext.
@@ -146,10 +149,10 @@ func (s *Server) ThrottleNext(n int) {
 }
 
 // SetRateLimit answers Throttling to what exceeds so many calls per second, with bursts of as many; 0 means no limit. STS's own limit
-// is 600 for an account and Region.
-func (s *Server) SetRateLimit(perSecond int) {
+// is 600 for an account and Region. It may be for some operations only.
+func (s *Server) SetRateLimit(perSecond int, operations ...string) {
 	s.order(func(o *orders) {
-		o.rate, o.allowance, o.replenished = float64(perSecond), float64(perSecond), time.Time{}
+		o.rate, o.rateOf, o.allowance, o.replenished = float64(perSecond), operations, float64(perSecond), time.Time{}
 	})
 }
 
@@ -197,14 +200,23 @@ func (s *Server) now() time.Time {
 	return clock()
 }
 
-func (s *Server) latency() time.Duration {
+// latency is by how much a call is delayed.
+func (s *Server) latency(operation string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !concerns(s.orders.latencyOf, operation) {
+		return 0
+	}
 	return s.orders.latency
 }
 
+// concerns tells whether an order for some operations, or for all, is one for this.
+func concerns(operations []string, operation string) bool {
+	return len(operations) == 0 || slices.Contains(operations, operation)
+}
+
 // nextFault is what goes wrong with a call that arrives now.
-func (s *Server) nextFault(now time.Time) Fault {
+func (s *Server) nextFault(now time.Time, operation string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.orders
@@ -212,10 +224,14 @@ func (s *Server) nextFault(now time.Time) Fault {
 		o.nextCount--
 		return o.next
 	}
-	if o.fault == NoFault && !o.withinRate(now) {
+	fault := o.fault
+	if !concerns(o.faultOf, operation) {
+		fault = NoFault
+	}
+	if fault == NoFault && concerns(o.rateOf, operation) && !o.withinRate(now) {
 		return Throttled
 	}
-	return o.fault
+	return fault
 }
 
 // withinRate takes one call from a bucket that holds a second's worth of them.

@@ -34,6 +34,32 @@ func TestFaultsWithAnErrorAnswer(t *testing.T) {
 	}
 }
 
+func TestOrdersCanBeForSomeOperations(t *testing.T) {
+	for name, order := range map[string]func(*ststest.Server){
+		"fault":   func(s *ststest.Server) { s.SetFault(ststest.Throttled, "AssumeRole") },
+		"rate":    func(s *ststest.Server) { s.SetRateLimit(1, "AssumeRole") },
+		"latency": func(s *ststest.Server) { s.SetLatency(time.Hour, "AssumeRole") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := start(t)
+			fakeClock(srv)
+			c := user(srv)
+			order(srv)
+			for range 2 {
+				if _, err := c.GetCallerIdentity(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, first := c.AssumeRole(ctx, request())
+			if _, second := c.AssumeRole(ctx, request()); first == nil && second == nil {
+				t.Error("the order was for AssumeRole")
+			}
+		})
+	}
+}
+
 func TestAResetConnectionIsNoAnswer(t *testing.T) {
 	srv := start(t)
 	c := user(srv)

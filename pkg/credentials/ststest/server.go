@@ -114,7 +114,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Done()
 
 	req, err := s.read(w, r)
-	if !s.wait(r, s.latency()) {
+	if !s.wait(r, s.latency(req.call.Operation)) {
 		panic(http.ErrAbortHandler)
 	}
 	if req.fault.breaksConnection() {
@@ -163,7 +163,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (*request, error) 
 	}
 	req.body, req.form = body, query
 	req.call.describe(query)
-	req.fault = s.nextFault(now)
+	req.fault = s.nextFault(now, req.call.Operation)
 	return req, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -57,8 +58,32 @@ func StartAt(dir, api, sts string, flags map[string]string) (s *Sandbox, err err
 	if serving.Address, serving.Port, err = net.SplitHostPort(api); err != nil {
 		return s, err
 	}
+	if err = s.certify(serving.Address); err != nil {
+		return s, err
+	}
 	err = s.start(flags)
 	return s, err
+}
+
+// certify makes the API server's certificate. It is an hour old, as that of a cluster mostly is, and not of this moment, as envtest's are: clients
+// whose clock is behind accept it.
+func (s *Sandbox) certify(address string) error {
+	server := s.API.ControlPlane.GetAPIServer()
+	server.CertDir = filepath.Join(s.Dir, "certificates")
+	if err := os.MkdirAll(server.CertDir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"apiserver", "sa-signer"} {
+		certificate, key, err := cert.GenerateSelfSignedCertKey(address, nil, []string{"localhost"})
+		if err := errors.Join(err, os.WriteFile(filepath.Join(server.CertDir, name+".crt"), certificate, 0o600),
+			os.WriteFile(filepath.Join(server.CertDir, name+".key"), key, 0o600)); err != nil {
+			return err
+		}
+		if name == "apiserver" {
+			server.SecureServing.CA = certificate
+		}
+	}
+	return nil
 }
 
 func (s *Sandbox) start(flags map[string]string) error {

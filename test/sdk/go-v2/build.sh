@@ -1,3 +1,5 @@
 #!/usr/bin/env bash
 set -euo pipefail
-CGO_ENABLED=0 go -C "$(dirname "${BASH_SOURCE[0]}")" build -trimpath -o "$1/run" .
+source=$(dirname "${BASH_SOURCE[0]}")
+CGO_ENABLED=0 go -C "$source" build -trimpath -o "$1/run" .
+printf '%s\n' 'Go v2' "$(go -C "$source" list -m -f '{{.Version}}' github.com/aws/aws-sdk-go-v2)" >"$1/sdk"

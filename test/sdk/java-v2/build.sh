@@ -12,3 +12,4 @@ java=$(readlink -f "$(command -v java)")
 mounts "${java%/bin/java}" "$(dirname "$(readlink -f "${java%/bin/java}/lib/security/default.policy")")" \
 	"$(dirname "$(readlink -f "${java%/bin/java}/conf/net.properties")")" >"$1/mounts"
 program "$1" "exec $java -XX:-UsePerfData -cp '/sdk/classes:/sdk/lib/*' Main"
+printf '%s\n' 'Java v2' "$(sed -n '/<artifactId>sts</{n;s/.*<version>\(.*\)<.*/\1/p}' pom.xml)" >"$1/sdk"

@@ -11,3 +11,4 @@ npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund
 node=$(readlink -f "$(command -v node)")
 mounts "${node%/bin/*}" >"$1/mounts"
 program "$1" "exec $node /sdk/main.mjs"
+printf '%s\n' 'JavaScript v3' "$(node --print 'require("./package.json").dependencies["@aws-sdk/client-sts"]')" >"$1/sdk"

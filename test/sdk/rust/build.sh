@@ -9,3 +9,4 @@ cargo build --quiet --release --locked --target-dir "${CARGO_TARGET_DIR:-$1/targ
 cp "${CARGO_TARGET_DIR:-$1/target}/release/run" "$1/run"
 rm -rf "$1/target"
 mounts >"$1/mounts"
+printf '%s\n' 'Rust' "$(sed -n '/^name = "aws-sdk-sts"$/{n;s/.*"\(.*\)"/\1/p}' Cargo.lock)" >"$1/sdk"

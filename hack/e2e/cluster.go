@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,7 +16,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -25,7 +26,7 @@ import (
 )
 
 const (
-	node = "e2e"
+	nodeName = "e2e"
 	// The API server listens at the very address of the Service kubernetes, so that pods reach it without kube-proxy.
 	services   = "10.96.0.0/24"
 	apiAddress = "10.96.0.1"
@@ -43,9 +44,11 @@ const (
 type cluster struct {
 	*sandbox.Sandbox
 	options
-	admin     string // kubeconfig
-	processes []*os.Process
-	fail      context.CancelCauseFunc
+	admin   string // kubeconfig
+	daemons []*daemon
+	fail    context.CancelCauseFunc
+	fleet   *fleet // nil until it is wanted
+	tables  []*table
 }
 
 // up brings everything up, and says how long each part took.
@@ -62,7 +65,7 @@ func (c *cluster) up(ctx context.Context) error {
 	}{
 		{"a network", c.network},
 		{"etcd, the API server and the STS double", c.controlPlane},
-		{"controller manager, scheduler, containerd and kubelet", c.daemons},
+		{"controller manager, scheduler, containerd and kubelet", c.node},
 		{"images", c.images},
 		{"the node is ready", c.nodeReady},
 		{"the controller is deployed", c.deploy},
@@ -107,8 +110,8 @@ func (c *cluster) controlPlane(context.Context) (err error) {
 	return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.crt"), c.Admin.CAData, 0o600))
 }
 
-// daemons starts what makes a cluster of an API server. That they work is seen by the node's readiness.
-func (c *cluster) daemons(context.Context) error {
+// node starts what makes a cluster of an API server. That all of it works is seen by the node's readiness.
+func (c *cluster) node(context.Context) error {
 	if err := c.writeConfigs(); err != nil {
 		return err
 	}
@@ -126,8 +129,8 @@ func (c *cluster) daemons(context.Context) error {
 			"--service-account-private-key-file=" + filepath.Join(c.API.ControlPlane.GetAPIServer().CertDir, "sa-signer.key"),
 			"--root-ca-file=" + filepath.Join(dir, "ca.crt"),
 		}},
-		{user: "system:node:" + node, group: "system:nodes", args: []string{
-			"kubelet", "--config=" + filepath.Join(dir, "kubelet.yaml"), "--hostname-override=" + node, "--node-ip=" + nodeAddress,
+		{user: "system:node:" + nodeName, group: "system:nodes", args: []string{
+			kubelet, "--config=" + filepath.Join(dir, "kubelet.yaml"), "--hostname-override=" + nodeName, "--node-ip=" + nodeAddress,
 			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "pki"),
 		}},
 	} {
@@ -146,34 +149,6 @@ func (c *cluster) daemons(context.Context) error {
 	return nil
 }
 
-// daemon starts a program that has to run until the end.
-func (c *cluster) daemon(name, path string, args ...string) error {
-	out, err := os.Create(c.log(name))
-	if err != nil {
-		return err
-	}
-	command := exec.Command(path, args...) //nolint:gosec,noctx // one of ours, which ends with the namespaces
-	command.Stdout, command.Stderr = out, out
-	if err := command.Start(); err != nil {
-		return errors.Join(err, out.Close())
-	}
-	c.processes = append(c.processes, command.Process)
-	go func() {
-		err := command.Wait()
-		c.fail(fmt.Errorf("%s has ended: %w; see %s", name, errors.Join(err, out.Close()), c.log(name)))
-	}()
-	return nil
-}
-
-func (c *cluster) log(name string) string { return filepath.Join(c.logs, name+".log") }
-
-// kill ends what was started, so that no log is written any more. The rest is the kernel's work.
-func (c *cluster) kill() {
-	for _, p := range c.processes {
-		_ = p.Kill()
-	}
-}
-
 // images brings the controller's image onto the node as the README says, and one for all other pods.
 func (c *cluster) images(ctx context.Context) error {
 	toolbox := filepath.Join(dir, "toolbox.tar")
@@ -183,7 +158,7 @@ func (c *cluster) images(ctx context.Context) error {
 	if err := sandbox.Await(ctx, "containerd answers", func() (bool, error) { return c.command(ctx, "ctr", "version") == nil, nil }); err != nil {
 		return err
 	}
-	for _, archive := range []string{toolbox, c.image} {
+	for _, archive := range []string{toolbox, c.image, c.clockImage} {
 		if err := c.command(ctx, "ctr", "-n", "k8s.io", "images", "import", archive); err != nil {
 			return err
 		}
@@ -194,7 +169,7 @@ func (c *cluster) images(ctx context.Context) error {
 func (c *cluster) nodeReady(ctx context.Context) error {
 	return sandbox.Await(ctx, "the node is ready", func() (bool, error) {
 		var n corev1.Node
-		if err := c.Cluster.Get(ctx, client.ObjectKey{Name: node}, &n); err != nil {
+		if err := c.Cluster.Get(ctx, client.ObjectKey{Name: nodeName}, &n); err != nil {
 			return false, client.IgnoreNotFound(err)
 		}
 		for _, condition := range n.Status.Conditions {
@@ -219,7 +194,7 @@ func (c *cluster) deploy(ctx context.Context) error {
 		return err
 	}
 	for _, manifests := range []string{"-k=hack/e2e/deploy", "-f=hack/e2e/namespace.yaml"} {
-		if err := c.command(ctx, filepath.Join(c.assets, "kubectl"), "--kubeconfig="+c.admin, "apply", "--server-side", manifests); err != nil {
+		if err := c.kubectl(ctx, "apply", "--server-side", manifests); err != nil {
 			return err
 		}
 	}
@@ -230,23 +205,33 @@ func (c *cluster) deploy(ctx context.Context) error {
 }
 
 func (c *cluster) controllerReady(ctx context.Context) error {
-	key := client.ObjectKey{Namespace: kubeSystem, Name: controllerName}
-	return sandbox.Await(ctx, "both replicas are ready and one leads", func() (bool, error) {
-		var d appsv1.Deployment
-		var l coordinationv1.Lease
-		if err := errors.Join(c.Cluster.Get(ctx, key, &d), client.IgnoreNotFound(c.Cluster.Get(ctx, key, &l))); err != nil {
-			return false, err
-		}
-		leads := l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != ""
-		return leads && d.Status.ReadyReplicas == *d.Spec.Replicas && d.Status.UpdatedReplicas == *d.Spec.Replicas, nil
-	})
+	return sandbox.Await(ctx, "both replicas are ready and one leads", func() (bool, error) { return c.controllerLeads(ctx) })
 }
 
-// command runs a program that ends by itself. What it prints is told if it fails.
-func (*cluster) command(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // one of a few
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+// controllerLeads tells whether every replica of the controller is as it was last wanted, and one of them leads.
+func (c *cluster) controllerLeads(ctx context.Context) (bool, error) {
+	var d appsv1.Deployment
+	if err := c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &d); err != nil {
+		return false, err
 	}
-	return nil
+	if d.Status.ObservedGeneration != d.Generation || d.Status.UpdatedReplicas != *d.Spec.Replicas ||
+		d.Status.Replicas != *d.Spec.Replicas || d.Status.ReadyReplicas != *d.Spec.Replicas {
+		return false, nil
+	}
+	_, err := c.leader(ctx)
+	return err == nil, client.IgnoreNotFound(err)
+}
+
+// leader is the pod of the replica that leads; if there is none, it is not found.
+func (c *cluster) leader(ctx context.Context) (*corev1.Pod, error) {
+	var lease coordinationv1.Lease
+	if err := c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &lease); err != nil {
+		return nil, err
+	}
+	name, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	if name == "" {
+		return nil, apierrors.NewNotFound(coordinationv1.Resource("leases"), controllerName)
+	}
+	var pod corev1.Pod
+	return &pod, c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: name}, &pod)
 }

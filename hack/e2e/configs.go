@@ -36,7 +36,6 @@ const cniConfig = `{
   }]
 }`
 
-// Secrets reach their pods within syncFrequency, which is a minute where nobody sets it.
 const kubeletConfig = `
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -55,7 +54,6 @@ resolvConf: ""
 registerNode: true
 maxPods: 600
 podLogsDir: ` + podLogs + `
-syncFrequency: 5s
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi}
 volumePluginDir: ` + dir + `/volume-plugins
@@ -70,6 +68,11 @@ func (c *cluster) writeConfigs() error {
 		os.WriteFile(filepath.Join(dir, "containerd.toml"), []byte("root = \""+dir+"/containerd\"\n"+strings.TrimLeft(containerdConfig, "\n")), 0o600),
 		os.MkdirAll(filepath.Join(dir, "cni"), 0o700),
 		os.WriteFile(filepath.Join(dir, "cni", "10-pods.conflist"), []byte(cniConfig), 0o600),
-		os.WriteFile(filepath.Join(dir, "kubelet.yaml"), []byte(strings.Replace(kubeletConfig, "CGROUP", c.cgroup, 1)), 0o600),
+		c.writeKubeletConfig(""),
 	)
+}
+
+// writeKubeletConfig writes the kubelet's settings, with some more.
+func (c *cluster) writeKubeletConfig(more string) error {
+	return os.WriteFile(filepath.Join(dir, "kubelet.yaml"), []byte(strings.Replace(kubeletConfig, "CGROUP", c.cgroup, 1)+more), 0o600)
 }

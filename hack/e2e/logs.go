@@ -8,7 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // keepLogs keeps what tells what happened: the state of the cluster, what containers printed, and what STS was asked.
@@ -25,7 +28,25 @@ func (c *cluster) keepLogs() error {
 	return errors.Join(append(failures, os.CopyFS(filepath.Join(c.logs, "pods"), os.DirFS(podLogs)), c.writeCalls())...)
 }
 
-// writeCalls writes what STS was asked.
+// printed is what the program of an SDK has said so far: who it is for STS, once for each call, and what went wrong.
+func printed(pod *corev1.Pod) (ok, failed []string, err error) {
+	all, err := lines(filepath.Join(podLogs, namespace+"_"+pod.Name+"_"+string(pod.UID), container, "0.log"))
+	for _, line := range all {
+		// Time, stream, and whether the line is whole come first.
+		fields := strings.SplitN(line, " ", 4)
+		if len(fields) < 4 {
+			continue
+		}
+		if arn, said := strings.CutPrefix(fields[3], "ok "); said {
+			ok = append(ok, arn)
+		} else if fields[1] == "stdout" {
+			failed = append(failed, fields[3])
+		}
+	}
+	return ok, failed, err
+}
+
+// writeCalls writes what STS was asked, as far as it remembers.
 func (c *cluster) writeCalls() error {
 	out, err := os.Create(c.log("sts"))
 	if err != nil {

@@ -19,13 +19,15 @@ import (
 
 // options are what the command line says.
 type options struct {
-	assets  string
-	image   string
-	busybox string
-	sdks    string
-	logs    string
-	cgroup  string
-	only    string
+	assets     string
+	image      string
+	clockImage string
+	busybox    string
+	sdks       string
+	logs       string
+	docs       string
+	cgroup     string
+	only       string
 }
 
 // The program starts itself anew for each of these, which come before the flags.
@@ -64,10 +66,12 @@ func parse(args []string) (options, *regexp.Regexp, error) {
 	flags := flag.NewFlagSet("e2e", flag.ContinueOnError)
 	flags.StringVar(&o.assets, "assets", "", "`folder` with the programs of Kubernetes, and etcd")
 	flags.StringVar(&o.image, "image", "bin/e2e/image.tar", "the controller's image: an OCI archive")
+	flags.StringVar(&o.clockImage, "clock-image", "bin/e2e/clock.tar", "the same, with a clock that can be wrong (clock.sh)")
 	flags.StringVar(&o.busybox, "busybox", "/bin/busybox", "a static busybox")
 	flags.StringVar(&o.sdks, "sdks", "bin/e2e/sdks", "`folder` with one folder for each program that uses an SDK")
 	flags.StringVar(&o.logs, "logs", "bin/e2e/logs", "`folder` for logs, which are kept")
 	flags.StringVar(&o.only, "run", "", "run only the trials whose name matches this `expression`")
+	flags.StringVar(&o.docs, "docs", "", "`folder` whose tables are to be those of this run")
 	flags.StringVar(&o.cgroup, "cgroup", "", "cgroup for the pods; set by the program itself")
 	if err := flags.Parse(args); err != nil {
 		return o, nil, err
@@ -90,8 +94,20 @@ type trial struct {
 
 var trials = []trial{
 	{"promise", promise},
-	{"sdks", sdks},
-	{"controller killed", kills},
+	during("controller killed", kills),
+	during("leader partitioned", partition),
+	during("API server restarted", apiServerRestarted),
+	during("API server away", apiServerAway),
+	during("watches reset", watchesReset),
+	during("STS down", stsDown),
+	during("STS hangs", stsHangs),
+	during("STS slow", stsSlow),
+	during("STS throttles", stsThrottles),
+	during("clock ahead", clockAhead),
+	during("clock behind", clockBehind),
+	during("burst", burst),
+	during("by hand", byHand),
+	during("sdks", sdks), // at last, as the rotations before count
 }
 
 func runInside(ctx context.Context, args []string) error {
@@ -112,10 +128,17 @@ func runInside(ctx context.Context, args []string) error {
 			}
 		}
 	}
+	if c.fleet != nil && err == nil {
+		title("after that")
+		err = c.fleet.finish(ctx)
+	} else if c.fleet != nil {
+		c.fleet.end()
+		c.fleet.report()
+	}
 	keepErr := c.keepLogs()
 	if err == nil {
 		title("Passed")
-		return keepErr
+		return errors.Join(keepErr, c.writeDocs())
 	}
 	fmt.Fprintf(os.Stderr, "\nlogs are in %s\n", c.logs)
 	if cause := context.Cause(ctx); cause != nil {

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,13 +29,16 @@ const (
 // a folder of test/sdk, which fills another folder:
 //
 //	run     what the pod runs
+//	sdk     the SDK's name and version, a line each
 //	env     what docs/sdk-configuration.md says that the SDK wants, if that is not what it says for almost all
 //	mounts  what else the pod needs of this machine: folders, one a line
 type sdk struct {
-	name   string
-	folder string
-	env    []string
-	mounts []string
+	name    string // of the folder
+	title   string
+	version string
+	folder  string
+	env     []string
+	mounts  []string
 }
 
 // readSDK takes in what a build.sh has made.
@@ -46,6 +50,11 @@ func readSDK(folders, name string) (s sdk, err error) {
 	if s.folder, err = filepath.Abs(s.folder); err != nil {
 		return s, err
 	}
+	about, err := lines(filepath.Join(s.folder, "sdk"))
+	if err != nil || len(about) != 2 {
+		return s, errors.Join(err, fmt.Errorf("test/sdk/%s does not tell its name and version", name))
+	}
+	s.title, s.version = about[0], about[1]
 	var envErr, mountsErr error
 	s.env, envErr = lines(filepath.Join(s.folder, "env"))
 	s.mounts, mountsErr = lines(filepath.Join(s.folder, "mounts"))
@@ -53,6 +62,16 @@ func readSDK(folders, name string) (s sdk, err error) {
 		s.env = []string{"AWS_SHARED_CREDENTIALS_FILE=" + mountPath + "/credentials.process"}
 	}
 	return s, errors.Join(envErr, mountsErr)
+}
+
+// file is which of the Secret's files the SDK reads.
+func (s *sdk) file() string {
+	for _, line := range s.env {
+		if _, file, ok := strings.Cut(line, "="+mountPath+"/"); ok {
+			return file
+		}
+	}
+	return ""
 }
 
 // lines are those of a file, none if there is no file.

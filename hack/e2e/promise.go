@@ -55,26 +55,35 @@ func promise(ctx context.Context, c *cluster) error {
 		}
 		plain = append(plain, took)
 	}
-	fmt.Printf("From the creation of a pod to its first call, %d pods each:\n", pairs)
-	fmt.Printf("  %-32s  %6s  %6s  %6s\n", "", "p50", "p90", "worst")
-	printSpread("the Secret is there already", plain)
-	printSpread("the controller has to write it", early)
+	c.add(&table{
+		name: "promise", header: []string{fmt.Sprintf("from the creation of a pod to its first call, %d pods each", pairs), "p50", "p90", "worst"},
+		rows: [][]string{spread("the Secret is there already", plain), spread("the controller has to write it", early)},
+	})
 	if more := median(early) - median(plain); more > most {
 		return fmt.Errorf("half of the pods waited %s longer for the controller than for the kubelet alone", more)
 	}
 	return nil
 }
 
-func printSpread(what string, of []time.Duration) {
+// spread is a row of a table. It puts the durations in order.
+func spread(what string, of []time.Duration) []string {
 	slices.Sort(of)
-	last := len(of) - 1
-	fmt.Printf("  %-32s  %4.2f s  %4.2f s  %4.2f s\n", what, median(of).Seconds(), of[last*9/10].Seconds(), of[last].Seconds())
+	row := []string{what}
+	for _, d := range []time.Duration{median(of), of[(len(of)-1)*9/10], of[len(of)-1]} {
+		row = append(row, fmt.Sprintf("%.2f s", d.Seconds()))
+	}
+	return row
 }
 
 // median is that of durations in order.
 func median(of []time.Duration) time.Duration { return of[(len(of)-1)/2] }
 
 func roleARN(name string) string { return "arn:aws:iam::" + sandbox.Account + ":role/" + name }
+
+// identity is who the session of a role is, which the controller names by cluster, namespace and Secret.
+func identity(name string) string {
+	return "arn:aws:sts::" + sandbox.Account + ":assumed-role/" + name + "/e2e." + namespace + ".aws-iam-" + name
+}
 
 // writePlain writes a Secret that is none of the controller's, with the files that the controller would write.
 func (c *cluster) writePlain(ctx context.Context, name string) error {

@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,182 +17,178 @@ import (
 )
 
 const (
-	// sdkSession is how long the sessions of SDKs last, so that rotations need not be waited for long.
+	// sdkSession is how long the sessions of SDKs last: a second of it stands for a minute of the hour that they last elsewhere.
 	sdkSession = time.Minute
 	// rotations is how often each SDK has to take up new keys.
 	rotations = 5
-	// sdkPatience is how long that may take.
-	sdkPatience = 10 * time.Minute
+	// fleetPatience is how long anything may take that the fleet waits for.
+	fleetPatience = 8 * time.Minute
 )
 
-// sdks lets a program of each SDK call STS every second, with nothing but the documented environment, through rotations of its keys.
-func sdks(ctx context.Context, c *cluster) error {
-	return c.withSDKs(ctx, func(users []*user) error {
-		return c.follow(ctx, users, sdkPatience, func() bool {
-			return !slices.ContainsFunc(users, func(u *user) bool { return len(u.lags) < rotations })
-		})
+// fleet is a pod for each SDK. All of them call STS every second on short sessions, with nothing but the documented environment, through all that is
+// done to the controller meanwhile. Not one call may fail.
+type fleet struct {
+	*cluster
+	began time.Time
+	users []*user
+	read  int // calls of STS that were taken in
+	tried []tried
+}
+
+// tried is what was seen from the begin of one trial to that of the next.
+type tried struct {
+	name, note string
+	began      time.Time
+	took       time.Duration
+	calls      int
+	failed     int
+	deleted    int
+	stale      time.Duration // how long past half of its session the oldest Secret was
+}
+
+// sdks lets every SDK live through some rotations of its keys.
+func sdks(ctx context.Context, f *fleet) (note string, err error) {
+	return "", f.await(ctx, fmt.Sprintf("every SDK has taken up new keys %d times", rotations), func() (bool, error) {
+		return !slices.ContainsFunc(f.users, func(u *user) bool { return len(u.lags) < rotations }), nil
 	})
 }
 
-// withSDKs runs a program of each SDK on short sessions, does something meanwhile, and then tells how they have fared.
-func (c *cluster) withSDKs(ctx context.Context, do func([]*user) error) error {
-	c.STS.SetSessionLifetime(sdkSession)
-	defer c.STS.SetSessionLifetime(0)
-	began := time.Now()
-	users, err := c.startSDKs(ctx)
-	if err != nil {
-		return err
-	}
-	if err := do(users); err != nil {
-		return err
-	}
-	fmt.Printf("Sessions of %s, %.0f s:\n", sdkSession, time.Since(began).Seconds())
-	if err := printUsers(users); err != nil {
-		return err
-	}
-	return c.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0))
-}
-
-// follow looks at users every second, until all is done, or one has seen what it never may, or the time is over.
-func (c *cluster) follow(ctx context.Context, users []*user, patience time.Duration, done func() bool) error {
-	for began := time.Now(); time.Since(began) < patience; {
-		if err := sandbox.Pause(ctx, time.Second); err != nil {
+// during is a trial of something that happens while the fleet calls.
+func during(name string, do func(context.Context, *fleet) (note string, err error)) trial {
+	return trial{name, func(ctx context.Context, c *cluster) error {
+		f, err := c.callers(ctx)
+		if err != nil {
 			return err
 		}
-		for _, u := range users {
-			if err := u.look(ctx, c); err != nil {
-				return err
-			}
+		// Only what comes next may be to blame for what is seen next.
+		if err := f.await(ctx, "every Secret is as new as it should be", f.fresh); err != nil {
+			return err
 		}
-		if done() || slices.ContainsFunc(users, (*user).broken) {
-			return nil
-		}
+		f.begin(name)
+		note, err := do(ctx, f)
+		f.tried[len(f.tried)-1].note = note
+		fmt.Printf("%.0f s. %s\n", time.Since(f.tried[len(f.tried)-1].began).Seconds(), note)
+		return err
+	}}
+}
+
+// callers is the fleet, which begins to call when it is asked for first. The kubelet is made to look at its pods every second, so that it takes no
+// larger a part of a session than where sessions last an hour.
+func (c *cluster) callers(ctx context.Context) (*fleet, error) {
+	if c.fleet != nil {
+		return c.fleet, nil
 	}
-	return nil
-}
-
-// user is an SDK's program in its pod, and how it has fared.
-type user struct {
-	sdk
-	pod    *corev1.Pod
-	since  time.Time
-	ended  bool
-	calls  int
-	failed []string // what the program says of calls that failed
-
-	refused []string        // STS's answers to calls that it refused, such as those that a client repeats without a word
-	lags    []time.Duration // for each rotation, from when STS issued new keys to when they were used
-	left    time.Duration   // the least of a session that was left when its keys were used
-}
-
-func (c *cluster) startSDKs(ctx context.Context) (users []*user, err error) {
+	if err := c.quickenKubelet(ctx); err != nil {
+		return nil, err
+	}
+	c.STS.SetSessionLifetime(sdkSession)
+	f := &fleet{cluster: c, began: time.Now()}
+	_, f.read = c.STS.CallsAfter(0)
 	entries, err := os.ReadDir(c.sdks)
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
-		u := &user{}
-		if u.sdk, err = readSDK(c.sdks, entry.Name()); err != nil {
+		u, err := f.start(ctx, entry.Name())
+		if err != nil {
 			return nil, err
 		}
-		u.pod = u.sdk.pod(u.role(), "aws-iam-"+u.role(), c.STS.URL)
-		u.since = time.Now()
-		if err := c.Cluster.Create(ctx, u.pod); err != nil {
-			return nil, err
-		}
-		users = append(users, u)
+		f.users = append(f.users, u)
 	}
-	return users, nil
+	c.fleet = f
+	return f, f.await(ctx, "every SDK has called", func() (bool, error) {
+		return !slices.ContainsFunc(f.users, func(u *user) bool { return u.calls == 0 }), nil
+	})
 }
 
-// broken tells whether the user has already seen what it never may.
-func (u *user) broken() bool { return u.ended || len(u.failed)+len(u.refused) > 0 }
-
-// rolePrefix begins the names of all users' roles.
-const rolePrefix = "sdk-"
-
-// role is the name of the role that only this user has, and of its pod.
-func (u *user) role() string { return rolePrefix + u.name }
-
-// look brings what is known of the user up to date.
-func (u *user) look(ctx context.Context, c *cluster) error {
-	if err := c.Cluster.Get(ctx, client.ObjectKeyFromObject(u.pod), u.pod); err != nil {
-		return err
-	}
-	u.ended = u.pod.Status.Phase == corev1.PodFailed || u.pod.Status.Phase == corev1.PodSucceeded
-	u.readCalls(c)
-	return u.readLog()
-}
-
-// readLog takes in what the program has printed.
-func (u *user) readLog() error {
-	printed, err := lines(filepath.Join(podLogs, namespace+"_"+u.pod.Name+"_"+string(u.pod.UID), container, "0.log"))
+// start creates the pod of one SDK.
+func (f *fleet) start(ctx context.Context, name string) (*user, error) {
+	s, err := readSDK(f.sdks, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	u.calls, u.failed = 0, nil
-	for _, line := range printed {
-		// Time, stream, and whether the line is whole come first.
-		fields := strings.SplitN(line, " ", 4)
-		switch {
-		case len(fields) < 4:
-		case strings.HasPrefix(fields[3], "ok "+"arn:aws:sts::"):
-			u.calls++
-		case strings.HasPrefix(fields[3], "failed") || u.ended:
-			u.failed = append(u.failed, fields[3])
+	u := &user{sdk: s, left: sdkSession}
+	u.pod = s.pod(u.role(), "aws-iam-"+u.role(), f.STS.URL)
+	return u, f.Cluster.Create(ctx, u.pod)
+}
+
+// begin begins a trial, and ends the one before.
+func (f *fleet) begin(name string) {
+	f.end()
+	f.tried = append(f.tried, tried{name: name, began: time.Now()})
+	for _, u := range f.users {
+		u.mark()
+	}
+}
+
+func (f *fleet) end() {
+	if len(f.tried) == 0 {
+		return
+	}
+	t := &f.tried[len(f.tried)-1]
+	t.took = time.Since(t.began)
+	for _, u := range f.users {
+		t.calls += u.calls - u.marked
+		t.failed += u.failed
+		t.deleted += u.deleted
+		t.stale = max(t.stale, u.stale)
+	}
+}
+
+// fresh tells whether no Secret waits to be renewed: that is due after a quarter of its session at the latest.
+func (f *fleet) fresh() (bool, error) {
+	return !slices.ContainsFunc(f.users, func(u *user) bool { return time.Since(u.issued) > sdkSession/4+2*time.Second }), nil
+}
+
+// follow lets time pass.
+func (f *fleet) follow(ctx context.Context, d time.Duration) error {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if err := f.look(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// readCalls takes in what STS has seen of the user's role.
-func (u *user) readCalls(c *cluster) {
-	issued := map[string]time.Time{}
-	var used []string
-	u.refused, u.lags, u.left = nil, nil, sdkSession
-	for _, call := range c.STS.Calls() {
+// await lets time pass until something is so.
+func (f *fleet) await(ctx context.Context, what string, holds func() (bool, error)) error {
+	for deadline := time.Now().Add(fleetPatience); ; {
+		ok, err := holds()
 		switch {
-		case call.RoleARN == roleARN(u.role()) && call.AccessKeyID != "":
-			issued[call.AccessKeyID] = call.Time
-		case call.CallerRoleARN != roleARN(u.role()) || call.Time.Before(u.since):
-		case call.Code != "":
-			u.refused = append(u.refused, call.Code)
-		default:
-			if session, known := c.STS.IssuedTo(call.CallerKeyID); known {
-				u.left = min(u.left, session.Expires.Sub(call.Time))
-			}
-			if slices.Contains(used, call.CallerKeyID) {
-				continue
-			}
-			if len(used) > 0 {
-				u.lags = append(u.lags, call.Time.Sub(issued[call.CallerKeyID]))
-			}
-			used = append(used, call.CallerKeyID)
+		case err != nil || ok:
+			return err
+		case time.Now().After(deadline):
+			return fmt.Errorf("not within %s: %s", fleetPatience, what)
+		}
+		if err := f.look(ctx); err != nil {
+			return err
 		}
 	}
 }
 
-// printUsers prints a table, and returns what is wrong in it.
-func printUsers(users []*user) error {
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(out, "SDK\tcalls\tfailed\trefused by STS\trotations\ts from rotation to use, p50\tworst\ts left of the session, least\t")
-	var wrong []error
-	for _, u := range users {
-		var p50, worst time.Duration
-		if len(u.lags) > 0 {
-			slices.Sort(u.lags)
-			p50, worst = median(u.lags), u.lags[len(u.lags)-1]
-		}
-		_, _ = fmt.Fprintf(out, "%s\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%.0f\t\n", u.name, u.calls, len(u.failed), len(u.refused), len(u.lags), p50.Seconds(), worst.Seconds(), u.left.Seconds())
-		if u.ended {
-			wrong = append(wrong, fmt.Errorf("%s has ended", u.name))
-		}
-		if len(u.lags) < rotations {
-			wrong = append(wrong, fmt.Errorf("%s has taken up new keys %d times, not %d", u.name, len(u.lags), rotations))
-		}
-		for _, failure := range slices.Concat(u.failed, u.refused) {
-			wrong = append(wrong, fmt.Errorf("%s: %s", u.name, failure))
+// look takes a second, and brings what is known of every user up to date. It returns an error as soon as one has seen what it never may.
+func (f *fleet) look(ctx context.Context) error {
+	if err := sandbox.Pause(ctx, time.Second); err != nil {
+		return err
+	}
+	calls, total := f.STS.CallsAfter(f.read)
+	f.read = total
+	var failures []error
+	for _, u := range f.users {
+		failures = append(failures, u.look(ctx, f.cluster, calls))
+	}
+	return errors.Join(failures...)
+}
+
+// finish sees to it that what was done last has had the time to show, and that each SDK has rotated often enough.
+func (f *fleet) finish(ctx context.Context) error {
+	err := f.follow(ctx, sdkSession)
+	f.end()
+	f.report()
+	for _, t := range f.tried {
+		if t.deleted > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %d Secrets were deleted that were wanted", t.name, t.deleted))
 		}
 	}
-	return errors.Join(append(wrong, out.Flush())...)
+	return errors.Join(err, f.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
 }

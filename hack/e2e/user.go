@@ -1,0 +1,145 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// user is an SDK's program in its pod, and how it has fared.
+type user struct {
+	sdk
+	pod    *corev1.Pod
+	calls  int             // that succeeded
+	failed int             // calls that did not, and those that STS refused
+	marked int             // of the calls those before the trial that is on
+	used   map[string]bool // access key IDs
+	lags   []time.Duration // for each rotation, from when STS issued new keys to when they were used
+	left   time.Duration   // the least of a session that was left when its keys were used
+
+	secret  types.UID
+	issued  time.Time // when the credentials in the Secret were
+	deleted int       // how often the Secret was deleted by the controller, in the trial that is on
+	byHand  int       // how often it is going to be seen as deleted by the trial itself
+	stale   time.Duration
+}
+
+// rolePrefix begins the names of all users' roles.
+const rolePrefix = "sdk-"
+
+// role is the name of the role that only this user has, and of its pod.
+func (u *user) role() string { return rolePrefix + u.name }
+
+// secretKey is the name of the user's Secret.
+func (u *user) secretKey() client.ObjectKey {
+	return client.ObjectKey{Namespace: namespace, Name: "aws-iam-" + u.role()}
+}
+
+// mark begins a new trial.
+func (u *user) mark() { u.marked, u.deleted, u.stale = u.calls, 0, 0 }
+
+// look brings what is known of the user up to date. It returns an error if the user has seen what it never may.
+func (u *user) look(ctx context.Context, c *cluster, calls []ststest.Call) error {
+	ok, failed, err := printed(u.pod)
+	if err != nil {
+		return err
+	}
+	if u.failed = len(failed); u.failed > 0 {
+		return fmt.Errorf("%s: %s", u.name, strings.Join(failed, "; "))
+	}
+	u.calls = len(ok)
+	if strange := slices.IndexFunc(ok, func(arn string) bool { return arn != identity(u.role()) }); strange >= 0 {
+		return fmt.Errorf("%s is %s, and not %s", u.name, ok[strange], identity(u.role()))
+	}
+	for _, call := range calls {
+		if err := u.heard(call, c.STS.IssuedTo); err != nil {
+			return err
+		}
+	}
+	return u.lookCluster(ctx, c)
+}
+
+// heard takes in a call of STS. Some SDKs repeat a call that was refused, and their program never hears of it.
+func (u *user) heard(call ststest.Call, issuedTo func(string) (ststest.Session, bool)) error {
+	switch {
+	case call.CallerRoleARN != roleARN(u.role()):
+		return nil
+	case call.Code != "":
+		u.failed++
+		return fmt.Errorf("%s: STS refused a call: %s", u.name, call.Code)
+	}
+	session, known := issuedTo(call.CallerKeyID)
+	if !known {
+		return nil
+	}
+	u.left = min(u.left, session.Expires.Sub(call.Time))
+	if u.used == nil {
+		u.used = map[string]bool{}
+	} else if !u.used[call.CallerKeyID] {
+		u.lags = append(u.lags, call.Time.Sub(session.Issued))
+	}
+	u.used[call.CallerKeyID] = true
+	return nil
+}
+
+// glanceTimeout bounds one look at the API server, which may be away.
+const glanceTimeout = 500 * time.Millisecond
+
+// lookCluster looks at the user's pod and Secret. That the API server does not answer is a trial's doing, and no error.
+func (u *user) lookCluster(ctx context.Context, c *cluster) error {
+	defer func() { u.stale = max(u.stale, u.overdue(time.Now())) }()
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	switch err := c.Cluster.Get(ctx, client.ObjectKeyFromObject(u.pod), u.pod); {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("%s: its pod is gone", u.name)
+	case err != nil:
+		return nil //nolint:nilerr // see above
+	case u.pod.Status.Phase == corev1.PodFailed || u.pod.Status.Phase == corev1.PodSucceeded:
+		return fmt.Errorf("%s has ended", u.name)
+	}
+	var s corev1.Secret
+	switch err := c.Cluster.Get(ctx, u.secretKey(), &s); {
+	case apierrors.IsNotFound(err):
+		u.sees("", time.Time{})
+	case err == nil:
+		session, _ := c.STS.IssuedTo(s.Annotations[secret.AccessKeyIDAnnotation])
+		u.sees(s.UID, session.Issued)
+	}
+	return nil
+}
+
+// overdue is how long half of the session is over.
+func (u *user) overdue(now time.Time) time.Duration {
+	if u.issued.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(u.issued)-sdkSession/2)
+}
+
+// sees takes in which Secret there is, if any, and when what it holds was issued, if that is known.
+func (u *user) sees(uid types.UID, issued time.Time) {
+	switch {
+	case u.secret == "" || u.secret == uid:
+	case u.byHand > 0:
+		u.byHand--
+	default:
+		u.deleted++
+	}
+	u.secret = uid
+	if !issued.IsZero() {
+		u.issued = issued
+	}
+}

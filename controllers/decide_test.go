@@ -10,16 +10,16 @@ import (
 	"kube-aws-iam-controller/pkg/policy"
 )
 
-// noon is when every decision of these tests is made. Credentials live an hour, so they are due at half past and usable until five to one.
+// noon is when every decision of these tests is made. Credentials live an hour, so they are due after a quarter of it and usable until five minutes before its end.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// good is a state in which nothing is to be done: a Secret that a pod wants, ten minutes after its credentials were issued.
+// good is a state in which nothing is to be done: a Secret that a pod wants, five minutes after its credentials were issued.
 func good(change ...func(*state)) state {
 	s := state{
 		now:     noon,
 		wanted:  true,
 		verdict: policy.Verdict{Allowed: true},
-		held:    heldSince(noon.Add(-10 * time.Minute)),
+		held:    heldSince(noon.Add(-5 * time.Minute)),
 		limit:   30 * time.Minute,
 		grace:   5 * time.Minute,
 	}
@@ -72,10 +72,10 @@ func TestDecide(t *testing.T) {
 		reason string
 		in     time.Duration // when to look again; 0 for never
 	}{
-		{"a fresh Secret is kept until half its life is over", good(), keep, "", 20 * time.Minute},
-		{"a spread brings that forward by up to half", good(func(s *state) { s.spread = 1 }), keep, "", 5 * time.Minute},
-		{"a longer limit brings it forward, too", good(func(s *state) { s.limit = 40 * time.Minute }), keep, "", 10 * time.Minute},
-		{"credentials are renewed at half their life", good(issuedAgo(30 * time.Minute)), issue, reasonRefresh, 0},
+		{"a fresh Secret is kept until a quarter of its life is over", good(), keep, "", 10 * time.Minute},
+		{"a spread brings that forward by up to half", good(func(s *state) { s.spread = 1 }), keep, "", 150 * time.Second},
+		{"a longer limit brings it forward, too", good(func(s *state) { s.limit = 40 * time.Minute }), keep, "", 5 * time.Minute},
+		{"credentials are renewed at a quarter of their life", good(issuedAgo(15 * time.Minute)), issue, reasonRefresh, 0},
 		{"a missing Secret is made", good(missing), issue, reasonNew, 0},
 		{"an edited Secret is restored", good(edited), issue, reasonRestored, 0},
 		{"an emptied Secret is restored", good(emptied), issue, reasonRestored, 0},
@@ -127,7 +127,7 @@ func TestDecide(t *testing.T) {
 		}), refuse, ReasonUpdateSecretFailed, time.Second},
 		{"a change of rights is looked at again when it has settled", good(func(s *state) { s.recheck = noon.Add(time.Second) }), keep, "", time.Second},
 		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &failure{until: noon.Add(time.Minute)} }), issue, reasonRestored, 0},
-		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), keep, "", 20 * time.Minute},
+		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), keep, "", 10 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := decide(test.state)

@@ -190,7 +190,7 @@ func TestNamesThatNoRoleCanHave(t *testing.T) {
 
 func TestAnImmutableSecretIsExplained(t *testing.T) {
 	w := newWorld(t)
-	w.sts.SetSessionLifetime(5 * time.Second)
+	w.sts.SetSessionLifetime(10 * time.Second)
 	w.start()
 	w.pod("app", role("orders"))
 	s := w.wait("aws-iam-orders")

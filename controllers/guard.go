@@ -91,11 +91,11 @@ type warning struct {
 	again                time.Duration
 }
 
-// warn is pure. Between a quarter and half of its life a seed is renewed; a little later something must be wrong. One that was read later than that is
-// given a tenth of what it had left. The action of an event keeps causes apart: those that agree in it are one event, with the note of the first.
+// warn is pure. Within the first quarter of its life a seed is renewed; if it is not at half of it, something must be wrong. One that was read later than
+// that is given a tenth of what it had left. The action of an event keeps causes apart: those that agree in it are one event, with the note of the first.
 func warn(s planted, now time.Time, t *trouble) warning {
 	expires, life := s.Credentials.Expires, s.Credentials.Expires.Sub(s.Credentials.Issued)
-	late := s.Credentials.Issued.Add(life/2 + life/60)
+	late := s.Credentials.Issued.Add(life / 2)
 	if read := s.since.Add(expires.Sub(s.since) / 10); read.After(late) {
 		late = read
 	}
@@ -112,8 +112,8 @@ func warn(s planted, now time.Time, t *trouble) warning {
 	case t == nil:
 		t = &trouble{action: "Renew", note: "no attempt was made yet"}
 	}
-	return warning{ReasonSeedNotRenewed, t.action, fmt.Sprintf("The controller's own AWS credentials, in %s, expire at %s and were not renewed at half of their life. If that lasts until "+
-		"then, no role can be assumed any more. %s. What kept them from being renewed: %s", s.Name, expires.Format(time.RFC3339), s.Remedy(), t.note), min(again, expires.Sub(now))}
+	return warning{ReasonSeedNotRenewed, t.action, fmt.Sprintf("The controller's own AWS credentials, in %s, expire at %s and are not renewed, though half of their life is over. If that "+
+		"lasts until then, no role can be assumed any more. %s. What kept them from being renewed: %s", s.Name, expires.Format(time.RFC3339), s.Remedy(), t.note), min(again, expires.Sub(now))}
 }
 
 // seedMissingAgain is how often it is told that there is no seed.

@@ -27,10 +27,10 @@ func TestWarn(t *testing.T) {
 		note    []string
 		again   time.Duration
 	}{
-		{says: "fresh: not before half life", since: noon.Add(-time.Hour), now: noon.Add(-time.Hour), again: 31 * time.Minute},
-		{says: "about to be renewed", since: noon.Add(-time.Hour), now: noon.Add(-30 * time.Minute), again: time.Minute},
+		{says: "fresh: not before half life", since: noon.Add(-time.Hour), now: noon.Add(-time.Hour), again: 30 * time.Minute},
+		{says: "due for renewal: tried for some time first", since: noon.Add(-time.Hour), now: noon.Add(-40 * time.Minute), trouble: denied, again: 10 * time.Minute},
 		{
-			says: "not renewed", since: noon.Add(-time.Hour), now: noon.Add(-29 * time.Minute), trouble: denied,
+			says: "not renewed", since: noon.Add(-time.Hour), now: noon.Add(-30 * time.Minute), trouble: denied,
 			reason: ReasonSeedNotRenewed, action: "AssumeRole/AccessDenied", note: []string{"Secret kube-system/seed", "12:00:00", "it does not trust itself", "mend it"}, again: 5 * time.Minute,
 		},
 		{

@@ -171,7 +171,7 @@ func TestATamperedSecretIsRestored(t *testing.T) {
 
 func TestWhatOthersAddStays(t *testing.T) {
 	w := newWorld(t)
-	w.sts.SetSessionLifetime(6 * time.Second)
+	w.sts.SetSessionLifetime(12 * time.Second)
 	w.start()
 	w.pod("app", role("orders"))
 	s := w.wait("aws-iam-orders")

@@ -18,15 +18,17 @@ type Lifetime struct {
 // length is the whole life, and never negative.
 func (l Lifetime) length() time.Duration { return max(0, l.Expires.Sub(l.Issued)) }
 
-// Due is when to renew: as soon as less than limit or less than half the life is left, whichever comes first. A limit of more than
-// three quarters of the life is cut to that, so that a short session is not renewed without pause.
+// Due is when to renew. Credentials are to have no less left than limit, nor than half their life; a limit of more than three quarters of the life is
+// cut to that, so that a short session is not renewed without pause. Renewal is due when half the time until then is over: as much again remains to
+// try, and what is due just as an outage of half a session begins is still good after it.
 //
-// With spread, from 0 to 1, it comes up to halfway earlier: credentials that were issued together are renewed over a
-// quarter of their life and do not come back as one burst.
+// With spread, from 0 to 1, it comes up to halfway earlier: credentials that were issued together are renewed over an eighth of their life
+// and do not come back as one burst.
 func (l Lifetime) Due(limit time.Duration, spread float64) time.Time {
 	life := l.length()
 	latest := life - max(life/2, min(limit, life/4*3))
-	return l.Issued.Add(latest - time.Duration(float64(latest/2)*spread))
+	due := latest / 2
+	return l.Issued.Add(due - time.Duration(float64(due/2)*spread))
 }
 
 // Urgent tells whether three quarters of the life have passed: renewal has then been due for so long that nothing may go before it.

@@ -22,23 +22,23 @@ func TestDue(t *testing.T) {
 		spread      float64
 		want        time.Duration // after the issue
 	}{
-		{"an hour at half life", time.Hour, 30 * time.Minute, 0, 30 * time.Minute},
-		{"a limit below half the life is never reached", time.Hour, 10 * time.Minute, 0, 30 * time.Minute},
-		{"no limit", time.Hour, 0, 0, 30 * time.Minute},
-		{"a limit above half the life comes first", time.Hour, 40 * time.Minute, 0, 20 * time.Minute},
-		{"a limit of three quarters", time.Hour, 45 * time.Minute, 0, 15 * time.Minute},
-		{"a limit above three quarters is cut", time.Hour, 50 * time.Minute, 0, 15 * time.Minute},
-		{"a limit as long as the life is cut", time.Hour, time.Hour, 0, 15 * time.Minute},
-		{"a limit far above the life is cut", time.Hour, 12 * time.Hour, 0, 15 * time.Minute},
-		{"fifteen minutes, with the default limit", 15 * time.Minute, 30 * time.Minute, 0, 3*time.Minute + 45*time.Second},
-		{"twelve hours, with the default limit", 12 * time.Hour, 30 * time.Minute, 0, 6 * time.Hour},
-		{"halfway spread", time.Hour, 30 * time.Minute, 0.5, 22*time.Minute + 30*time.Second},
-		{"fully spread", time.Hour, 30 * time.Minute, 1, 15 * time.Minute},
-		{"fully spread, with a limit that is cut", time.Hour, time.Hour, 1, 7*time.Minute + 30*time.Second},
+		{"an hour at a quarter of it", time.Hour, 30 * time.Minute, 0, 15 * time.Minute},
+		{"a limit below half the life is never reached", time.Hour, 10 * time.Minute, 0, 15 * time.Minute},
+		{"no limit", time.Hour, 0, 0, 15 * time.Minute},
+		{"a limit above half the life comes first", time.Hour, 40 * time.Minute, 0, 10 * time.Minute},
+		{"a limit of three quarters", time.Hour, 45 * time.Minute, 0, 7*time.Minute + 30*time.Second},
+		{"a limit above three quarters is cut", time.Hour, 50 * time.Minute, 0, 7*time.Minute + 30*time.Second},
+		{"a limit as long as the life is cut", time.Hour, time.Hour, 0, 7*time.Minute + 30*time.Second},
+		{"a limit far above the life is cut", time.Hour, 12 * time.Hour, 0, 7*time.Minute + 30*time.Second},
+		{"fifteen minutes, with the default limit", 15 * time.Minute, 30 * time.Minute, 0, time.Minute + 52500*time.Millisecond},
+		{"twelve hours, with the default limit", 12 * time.Hour, 30 * time.Minute, 0, 3 * time.Hour},
+		{"halfway spread", time.Hour, 30 * time.Minute, 0.5, 11*time.Minute + 15*time.Second},
+		{"fully spread", time.Hour, 30 * time.Minute, 1, 7*time.Minute + 30*time.Second},
+		{"fully spread, with a limit that is cut", time.Hour, time.Hour, 1, 3*time.Minute + 45*time.Second},
 		{"no life is due at once", 0, 30 * time.Minute, 0.5, 0},
 		{"less than none is due at once", -time.Hour, 30 * time.Minute, 0.5, 0},
-		{"a limit below none is none", time.Hour, -30 * time.Minute, 0, 30 * time.Minute},
-		{"a nanosecond", 1, 30 * time.Minute, 1, 1},
+		{"a limit below none is none", time.Hour, -30 * time.Minute, 0, 15 * time.Minute},
+		{"eight nanoseconds", 8, 30 * time.Minute, 1, 1},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			if got := lasting(c.life).Due(c.limit, c.spread).Sub(issued); got != c.want {
@@ -55,25 +55,25 @@ func TestDueOfAnything(t *testing.T) {
 		limit := time.Duration(random.Int64N(int64(14*time.Hour))) - time.Hour
 		spread := random.Float64()
 		l := lasting(life)
-		due, latest := l.Due(limit, spread), l.Due(limit, 0)
+		due, last := l.Due(limit, spread), l.Due(limit, 0)
 
-		what := fmt.Sprintf("life %s, limit %s, spread %v: due after %s, at the latest %s", life, limit, spread, due.Sub(issued), latest.Sub(issued))
-		left := l.Expires.Sub(latest)
+		what := fmt.Sprintf("life %s, limit %s, spread %v: due after %s, at the latest %s", life, limit, spread, due.Sub(issued), last.Sub(issued))
+		left := l.Expires.Sub(last.Add(last.Sub(issued))) // when renewal has been tried for as long as it took to be due
 		switch {
-		case due.Before(issued), due.After(latest):
+		case due.Before(issued), due.After(last):
 			t.Fatalf("out of order: %s", what)
 		case left < life/2:
-			t.Fatalf("later than half life: %s", what)
+			t.Fatalf("less than half the life would be left: %s", what)
 		case limit <= life/4*3 && left < limit:
-			t.Fatalf("less than the limit is left: %s", what)
-		case left > max(life/2, limit)+1:
+			t.Fatalf("less than the limit would be left: %s", what)
+		case left > max(life/2, limit)+2:
 			t.Fatalf("earlier than half life and limit ask for: %s", what)
-		case latest.Sub(issued) < life/4:
-			t.Fatalf("in the first quarter without any spread: %s", what)
-		case due.Sub(issued) < latest.Sub(issued)/2:
+		case last.Sub(issued) < life/8:
+			t.Fatalf("in the first eighth without any spread: %s", what)
+		case due.Sub(issued) < last.Sub(issued)/2:
 			t.Fatalf("spread over more than half of the time: %s", what)
-		case l.Urgent(due):
-			t.Fatalf("urgent as soon as it is due: %s", what)
+		case l.Urgent(due.Add(life / 2)):
+			t.Fatalf("urgent after an outage of half a session: %s", what)
 		}
 	}
 }

@@ -36,7 +36,7 @@ const (
 	SessionNameAnnotation = "iam.amazonaws.com/session-name"
 	// SessionDurationAnnotation is how long a session was asked for, in seconds: if another is wanted, the credentials are issued anew.
 	SessionDurationAnnotation = "iam.amazonaws.com/session-duration"
-	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells when half their life is over.
+	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells how much of their life is over.
 	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
 )
 

@@ -57,7 +57,15 @@ func (h *held) life() refresh.Lifetime {
 }
 
 // dead tells whether a pod that starts now could not use the credentials.
-func (h *held) dead(now time.Time) bool { return !now.Before(h.credentials.UsableUntil()) }
+func (h *held) dead(now time.Time) bool { return h.left(now) == 0 }
+
+// left is how long a pod can use the credentials; 0 if there are none.
+func (h *held) left(now time.Time) time.Duration {
+	if h == nil {
+		return 0
+	}
+	return max(0, h.credentials.UsableUntil().Sub(now))
+}
 
 // verb is what to do about a Secret.
 type verb int
@@ -101,7 +109,8 @@ const (
 // refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
 const refusedRetry = time.Minute
 
-// unreadyRetry is when to look again at what is due while the controller has no AWS identity: there may be thousands.
+// unreadyRetry is when to look again at what is due while the controller has no AWS identity, or cannot ask who may have a role: there may be thousands. See
+// hurried.
 const unreadyRetry = 10 * time.Second
 
 // decide is the whole judgement over one Secret.
@@ -161,7 +170,7 @@ func (s state) waiting() decision {
 	}
 	later := s.now.Add(credentials.CallerRetry)
 	if s.held != nil {
-		later = s.now.Add(unreadyRetry)
+		later = s.now.Add(hurried(unreadyRetry, s.held.left(s.now)))
 	}
 	d := s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), later)
 	d.action = codeOf(s.unready)

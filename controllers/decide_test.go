@@ -104,6 +104,7 @@ func TestDecide(t *testing.T) {
 		{"a controller that is nobody makes nothing", good(missing, unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
 		{"and leaves what is good alone", good(unready), keep, "", retry},
 		{"and warns once it is due", good(issuedAgo(40*time.Minute), unready), refuse, ReasonGetCredentialsFailed, unreadyRetry},
+		{"and looks more often when little is left", good(issuedAgo(55*time.Minute-24*time.Second), unready), refuse, ReasonGetCredentialsFailed, 3 * time.Second},
 		{"and looks again in time", good(issuedAgo(55*time.Minute-time.Second), unready), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and removes what is dead", good(issuedAgo(55*time.Minute), unready), remove, reasonExpired, retry},
 

@@ -59,9 +59,9 @@ func (o *Options) files() secret.Files {
 const (
 	// reconcileTimeout bounds one reconcile: calls of STS with their retries, and one write.
 	reconcileTimeout = time.Minute
-	// errorRetry and maxErrorRetry bound how long an error of the API server is waited out.
+	// errorRetry and maxErrorRetry bound how long an error of the API server is waited out: that is rarely asked to gather what a decision depends on.
 	errorRetry    = 100 * time.Millisecond
-	maxErrorRetry = time.Minute
+	maxErrorRetry = 10 * time.Second
 )
 
 // NewManager makes a manager that does everything the controller does once it is started. Nothing is written, and nothing asked of STS,

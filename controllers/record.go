@@ -137,7 +137,8 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 // recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
 func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) time.Time {
 	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration
-	*f = r.failures.add(g.name, r.clock.Now(), *f)
+	now := r.clock.Now()
+	*f = r.failures.add(g.name, now, g.held.left(now), *f)
 	if f.transient() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until

@@ -1,13 +1,13 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -65,23 +65,26 @@ const (
 )
 
 // NewManager makes a manager that does everything the controller does once it is started. Nothing is written, and nothing asked of STS,
-// before.
-func NewManager(cfg *rest.Config, o Options) (manager.Manager, error) {
+// before. It waits for the API server, until the context is done.
+func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manager, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1 // the API server's priority and fairness limits us, fairly
-	m, err := manager.New(cfg, managerOptions(o))
+	compact := rest.CopyConfig(cfg)
+	compact.ContentType = runtime.ContentTypeProtobuf // pods cost less to read than as JSON
+	clientset, err := kubernetes.NewForConfig(compact)
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
-	servesRoles, err := serves(m, o.Log)
+	servesRoles, err := awaitAPIServer(ctx, clientset.Discovery(), &o)
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask the API server at %s what it serves: %w", cfg.Host, err)
+		return nil, fmt.Errorf("cannot wait for the API server at %s: %w", cfg.Host, err)
 	}
-	compact := rest.CopyConfig(cfg)
-	compact.ContentType = runtime.ContentTypeProtobuf // pods cost less to read than as JSON
-	clientset, err := kubernetes.NewForConfigAndClient(compact, m.GetHTTPClient())
+	if !servesRoles { // pods are served all the same
+		o.Log.Info("AWSIAMRoles are not served, as the cluster does not know them: install the CRD in config/crd and restart")
+	}
+	m, err := manager.New(cfg, managerOptions(o))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
 	r := newReconciler(m, &o, clientset, servesRoles)
 	var seed *seedWatch
@@ -139,16 +142,6 @@ func baseExpires(m manager.Manager, o *Options) time.Time {
 		return time.Time{}
 	}
 	return o.Credentials.BaseExpires()
-}
-
-// serves tells whether the cluster has AWSIAMRoles. Pods are served without them all the same.
-func serves(m manager.Manager, log logr.Logger) (bool, error) {
-	_, err := m.GetRESTMapper().RESTMapping(v1.GroupVersion.WithKind(v1.Kind).GroupKind(), v1.GroupVersion.Version)
-	if meta.IsNoMatchError(err) {
-		log.Info("AWSIAMRoles are not served, as the cluster does not know them: install the CRD in config/crd and restart")
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // watched is all that the manager's cache holds.

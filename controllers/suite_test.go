@@ -196,7 +196,7 @@ func (w *world) startAs(user *rest.Config, change ...func(*controllers.Options))
 	for _, f := range change {
 		f(&o)
 	}
-	m, err := controllers.NewManager(user, o)
+	m, err := controllers.NewManager(w.t.Context(), user, o)
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

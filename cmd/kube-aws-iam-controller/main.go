@@ -88,7 +88,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 	if err != nil {
 		return err
 	}
-	manager, err := controllers.NewManager(cluster, controllers.Options{
+	manager, err := controllers.NewManager(ctx, cluster, controllers.Options{
 		Settings: controllers.Settings{
 			ClusterName:       o.clusterName,
 			MountPath:         o.mountPath,
@@ -114,6 +114,9 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		Clock:                   clock.RealClock{},
 		Log:                     log,
 	})
+	if errors.Is(err, context.Canceled) { // told to end while it waited for the API server
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -82,7 +83,6 @@ func TestNothingToWorkOn(t *testing.T) {
 		{"no cluster", nil, map[string]string{"KUBECONFIG": filepath.Join(t.TempDir(), "none")}, []string{"KUBECONFIG", "--kubeconfig"}},
 		{"no Region", nil, map[string]string{"KUBECONFIG": kubeconfig, "AWS_REGION": ""}, []string{"AWS_REGION"}},
 		{"an address to listen on that is none", []string{"--apiserver=" + apiServer(t, func(string) {}), "--authorization-mode=AlwaysAllow", "--health-probe-bind-address=nowhere"}, nil, []string{"nowhere"}},
-		{"an API server that does not answer", []string{"--apiserver=http://127.0.0.1:1"}, nil, []string{"http://127.0.0.1:1"}},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			logOf(t, func() {
@@ -160,6 +160,29 @@ func TestRunUntilTheEnd(t *testing.T) {
 	}
 	if len(said) < 2 || said[0] != "starting" || !strings.Contains(said[1], "--interval is ignored") {
 		t.Errorf("logged %q", said)
+	}
+}
+
+// The API server does not answer: the program waits for it and says so, until it is told to end.
+func TestRunWithoutAnAPIServer(t *testing.T) {
+	said, written, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	environment(t, nil)
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // G204: this very test
+	cmd.Env = append(os.Environ(), commandLine+"=--apiserver=http://127.0.0.1:1 --metrics-bind-address=0 --health-probe-bind-address=0")
+	cmd.Stderr = written
+	if err := errors.Join(cmd.Start(), written.Close()); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(said)
+	for lines.Scan() && !strings.Contains(lines.Text(), "http://127.0.0.1:1/") {
+		t.Log(lines.Text())
+	}
+	wantLine(t, lines.Text(), "it is asked until it does", "connection refused")
+	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -78,14 +78,14 @@ const askingCaller = "caller"
 type callerAnswer struct {
 	caller Caller
 	err    error
-	until  time.Time
+	until  time.Time // by the machine's clock: a correction must not make the while longer
 }
 
 // Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials. Where no base
 // role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if seed := c.seed.Load(); seed != nil {
-		if err := seed.Usable(c.options.Now()); err != nil {
+		if err := seed.Usable(c.clock.Now()); err != nil {
 			return Caller{}, err
 		}
 	}

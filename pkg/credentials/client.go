@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -20,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/logging"
-	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
@@ -38,8 +36,11 @@ type Options struct {
 	Seeded bool
 	// QPS is how many roles are assumed in a second at most; the burst is the same.
 	QPS float64
-	// Now is the time.
+	// Now is the time by the machine's clock, which may be wrong.
 	Now func() time.Time
+	// ClockCorrected, if set, is called when STS's answers show that the machine's clock is wrong, and by how much it is ahead (behind if that is negative),
+	// or that it is right again: zero.
+	ClockCorrected func(ahead time.Duration)
 	// Observe, if set, is called after each attempt at a call of STS, with the error code or "OK".
 	Observe func(operation, code string, took time.Duration)
 }
@@ -48,6 +49,7 @@ type Options struct {
 type Client struct {
 	options     Options
 	config      aws.Config
+	clock       *Clock
 	base        *aws.CredentialsCache // what the environment gives, or the seed
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
@@ -96,10 +98,11 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}))
 	c := &Client{
 		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
-		seed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
+		clock: &Clock{machine: o.Now, corrected: o.ClockCorrected},
+		seed:  &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
 	}
 	load = append(load, c.ofTheSDKsOwnCalls()...)
-	c.base = cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
+	c.base = c.cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
 		if o.Seeded {
 			return c.fromSeed(ctx)
 		}
@@ -108,7 +111,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	c.credentials, c.own = c.base, c
 	if !o.Intermediate.Role.IsZero() {
 		c.own = c.beforeIntermediate()
-		c.credentials = cached(c.throughIntermediate())
+		c.credentials = c.cached(c.throughIntermediate())
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
@@ -118,13 +121,19 @@ func New(ctx context.Context, o Options) (*Client, error) {
 func (c *Client) beforeIntermediate() *Client {
 	o := c.options
 	o.Intermediate = Session{}
-	own := &Client{options: o, config: c.config, limit: c.limit, base: c.base, credentials: c.base, seed: c.seed, expires: c.expires, origin: c.origin}
+	own := &Client{
+		options: o, config: c.config, clock: c.clock, limit: c.limit, base: c.base, credentials: c.base,
+		seed: c.seed, expires: c.expires, origin: c.origin,
+	}
 	own.own, own.sts = own, own.client(c.base)
 	return own
 }
 
 // Own is the Client as itself, and not as the intermediate role. Without an intermediate role it is the same.
 func (c *Client) Own() *Client { return c.own }
+
+// Clock is that of STS, as far as its answers tell.
+func (c *Client) Clock() *Clock { return c.clock }
 
 // timed notes when credentials expire.
 func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
@@ -165,42 +174,14 @@ func metadata(cfg *aws.Config) *imds.Client {
 	return imds.NewFromConfig(*cfg, func(o *imds.Options) { o.Retryer = retry.NewStandard() })
 }
 
-func cached(p aws.CredentialsProvider) *aws.CredentialsCache {
-	return aws.NewCredentialsCache(p, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
-}
-
-// client makes an STS client that tells of each attempt and slows down when STS asks for it.
-func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
-	return sts.NewFromConfig(c.config, func(o *sts.Options) {
-		o.Credentials = p
-		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
-				o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
-			})
-		})
-		o.APIOptions = append(o.APIOptions, c.observe)
-	})
-}
-
-// observe adds a step that runs once for each attempt at a call of STS.
-func (c *Client) observe(stack *middleware.Stack) error {
-	if c.options.Observe == nil {
-		return nil
+// cached keeps credentials until shortly before they expire. The SDK's cache knows no clock but the machine's, so it is told an expiry by that one.
+func (c *Client) cached(p aws.CredentialsProvider) *aws.CredentialsCache {
+	byTheMachine := func(ctx context.Context) (aws.Credentials, error) {
+		got, err := p.Retrieve(ctx)
+		got.Expires = got.Expires.Add(c.clock.Ahead())
+		return got, err
 	}
-	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("observeAttempt",
-		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
-			if awsmiddleware.GetServiceID(ctx) != sts.ServiceID {
-				return next.HandleFinalize(ctx, in)
-			}
-			start := time.Now()
-			out, metadata, err := next.HandleFinalize(ctx, in)
-			code := "OK"
-			if err != nil {
-				_, code = classify(err)
-			}
-			c.options.Observe(middleware.GetOperationName(ctx), code, time.Since(start))
-			return out, metadata, err
-		}), "Retry", middleware.After)
+	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(byTheMachine), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
 // Region is the AWS Region of the environment.
@@ -282,7 +263,7 @@ func (c *Client) assume(ctx context.Context, s Session) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, err
 	}
-	issued := c.options.Now().UTC().Truncate(time.Second)
+	issued := c.clock.Now().UTC().Truncate(time.Second)
 	got := answer.Credentials
 	if got == nil || aws.ToString(got.AccessKeyId) == "" || aws.ToString(got.SecretAccessKey) == "" || aws.ToString(got.SessionToken) == "" ||
 		got.Expiration == nil || !got.Expiration.After(issued) {

@@ -17,7 +17,7 @@ type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey Redacted
 	SessionToken    Redacted
-	// Issued is when they were had, by the controller's clock, in UTC and whole seconds.
+	// Issued is when they were had, by the Client's Clock, in UTC and whole seconds.
 	Issued time.Time
 	// Expires is when STS ceases to accept them, in UTC and whole seconds.
 	Expires time.Time

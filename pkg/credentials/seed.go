@@ -53,7 +53,7 @@ func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
 	if s == nil {
 		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed credentials yet; tried again"}
 	}
-	if err := s.Usable(c.options.Now()); err != nil {
+	if err := s.Usable(c.clock.Now()); err != nil {
 		return aws.Credentials{}, err
 	}
 	return aws.Credentials{

@@ -1,0 +1,67 @@
+package credentials
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// answer lets a Clock hear of one call: of a machine whose clock is ahead, at a time by STS's clock, for which STS read its clock some time after it began.
+func (c *Clock) answer(ahead time.Duration, began time.Time, until, after time.Duration) {
+	date := began.Add(until).Truncate(dateResolution)
+	c.hear(date, began.Add(ahead), began.Add(until+after).Add(ahead))
+}
+
+// random is a duration from 0 up to some limit.
+func random(limit time.Duration) time.Duration { return rand.N(limit) } //nolint:gosec // no secret
+
+func TestARightClockIsNeverTouched(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	c := &Clock{machine: func() time.Time { return now }, corrected: func(ahead time.Duration) { t.Fatalf("it was off by %s", ahead) }}
+	for range 100_000 {
+		now = now.Add(random(time.Minute))
+		ahead := random(2*maxClockError) - maxClockError
+		c.answer(ahead, now, random(time.Minute), random(time.Minute)) // a process may also be stopped for that long
+	}
+	if !c.Now().Equal(now) || c.Ahead() != 0 {
+		t.Errorf("it is %s, at %s", c.Now(), now)
+	}
+}
+
+func TestAWrongClockIsCorrectedOnce(t *testing.T) {
+	for range 1000 {
+		sts := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC).Add(random(time.Second))
+		ahead := maxClockError + 2*time.Second + random(time.Hour) // the answers below take less than a second
+		if random(2) == 0 {
+			ahead = -ahead
+		}
+		told := 0
+		c := &Clock{machine: func() time.Time { return sts.Add(ahead) }, corrected: func(time.Duration) { told++ }}
+		for range 100 {
+			c.answer(ahead, sts, random(time.Second/2), random(time.Second/2))
+			if off := c.Now().Sub(sts); off.Abs() > maxClockError/2 {
+				t.Fatalf("ahead by %s, it is still off by %s", ahead, off)
+			}
+			sts = sts.Add(random(time.Hour))
+		}
+		if told != 1 {
+			t.Fatalf("ahead by %s, it was corrected %d times", ahead, told)
+		}
+	}
+}
+
+// A clock at the limit is not corrected there and back with every answer.
+func TestAClockAtTheLimit(t *testing.T) {
+	for ahead := -8 * time.Second; ahead <= 8*time.Second; ahead += 100 * time.Millisecond {
+		sts := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+		told := 0
+		c := &Clock{machine: func() time.Time { return sts.Add(ahead) }, corrected: func(time.Duration) { told++ }}
+		for range 1000 {
+			c.answer(ahead, sts, random(time.Second/2), random(time.Second/2))
+			sts = sts.Add(random(time.Minute))
+		}
+		if told > 1 {
+			t.Errorf("ahead by %s, it was corrected %d times", ahead, told)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package credentials_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+)
+
+// wrong are the machines' clocks of these tests, by how much they are ahead of that of STS.
+var wrong = map[string]time.Duration{
+	"seven minutes ahead": 7 * time.Minute, "seven minutes behind": -7 * time.Minute, "two hours ahead": 2 * time.Hour, "two hours behind": -2 * time.Hour,
+}
+
+// aheadOf sets STS's clock, so that the machine's is ahead of it.
+func aheadOf(srv *ststest.Server, ahead time.Duration) {
+	srv.SetClock(func() time.Time { return time.Now().Add(-ahead) })
+}
+
+// wantNear checks that two times or durations differ by no more than what the Date header leaves open.
+func wantNear(t *testing.T, what string, off time.Duration) {
+	t.Helper()
+	if off.Abs() > 2*time.Second {
+		t.Errorf("%s is off by %s", what, off)
+	}
+}
+
+// The machine's clock is wrong from the start. One attempt is refused where it is off by more than STS takes, as the SDK finds that out by it; and no other.
+func TestAWrongClockHarmsNothing(t *testing.T) {
+	for says, ahead := range wrong {
+		t.Run(says, func(t *testing.T) {
+			srv := start(t)
+			aheadOf(srv, ahead)
+			signIn(t, srv.AddUser(account, "controller"))
+			machine := newClock()
+			var told []time.Duration
+			client := newClient(t, func(o *credentials.Options) {
+				o.Now = machine.Now
+				o.ClockCorrected = func(ahead time.Duration) { told = append(told, ahead) }
+			})
+			for range 3 {
+				got := assume(t, client, session(t, appRole))
+				wantNear(t, "the time of issue", got.Issued.Sub(machine.Now().Add(-ahead)))
+				wantNear(t, "the life", got.Expires.Sub(got.Issued)-time.Hour)
+			}
+			wantNear(t, "the clock", client.Clock().Now().Sub(machine.Now().Add(-ahead)))
+			wantNear(t, "the difference", client.Clock().Ahead()-ahead)
+			if len(told) != 1 {
+				t.Errorf("the difference was told %d times: %s", len(told), told)
+			}
+			want := []string{"GetCallerIdentity SignatureDoesNotMatch", "GetCallerIdentity", "AssumeRole", "AssumeRole", "AssumeRole"}
+			if got := operations(srv); !slices.Equal(got, want) {
+				t.Errorf("calls were %q", got)
+			}
+		})
+	}
+}
+
+// Within what STS takes nothing is refused, and the clock is set right all the same.
+func TestAWrongClockThatSTSTakes(t *testing.T) {
+	srv := start(t)
+	signIn(t, srv.AddUser(account, "controller"))
+	srv.SetMaxSkew(15 * time.Minute)
+	aheadOf(srv, -7*time.Minute)
+	client := newClient(t)
+	got := assume(t, client, session(t, appRole))
+	wantNear(t, "the life", got.Expires.Sub(got.Issued)-time.Hour)
+	if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole"}; !slices.Equal(got, want) {
+		t.Errorf("calls were %q", got)
+	}
+}
+
+func TestARefusalTellsTheTime(t *testing.T) {
+	srv := start(t)
+	once(t)
+	signIn(t, ststest.Keys{AccessKeyID: "AKIAUNKNOWN", SecretAccessKey: "unknown"})
+	aheadOf(srv, 7*time.Minute)
+	client := newClient(t)
+	if _, err := client.Caller(t.Context()); err == nil {
+		t.Fatal("unknown keys are taken")
+	}
+	wantNear(t, "the difference", client.Clock().Ahead()-7*time.Minute)
+}
+
+// Without an answer there is nothing but the machine's clock.
+func TestNoAnswerTellsNoTime(t *testing.T) {
+	srv := start(t)
+	once(t)
+	signIn(t, srv.AddUser(account, "controller"))
+	aheadOf(srv, 7*time.Minute)
+	srv.SetFault(ststest.ConnectionReset)
+	client := newClient(t)
+	if _, err := client.Caller(t.Context()); err == nil || client.Clock().Ahead() != 0 {
+		t.Errorf("it is off by %s, and %v", client.Clock().Ahead(), err)
+	}
+}
+
+func TestAClockThatIsSetRight(t *testing.T) {
+	srv := start(t)
+	signIn(t, srv.AddUser(account, "controller"))
+	srv.SetMaxSkew(0)
+	aheadOf(srv, 7*time.Minute)
+	machine := newClock()
+	var told []time.Duration
+	client := newClient(t, func(o *credentials.Options) {
+		o.Now = machine.Now
+		o.ClockCorrected = func(ahead time.Duration) { told = append(told, ahead) }
+	})
+	assume(t, client, session(t, appRole))
+	srv.SetClock(time.Now) // it is all the same which of the two clocks is set
+	assume(t, client, session(t, appRole))
+	if len(told) != 2 || told[0] == 0 || told[1] != 0 || !client.Clock().Now().Equal(machine.Now()) {
+		t.Errorf("told %s, and it is off by %s", told, client.Clock().Ahead())
+	}
+}
+
+// What the controller has of its own is kept for as long as it lives by STS's clock.
+func TestAWrongClockCostsNoIntermediateSessions(t *testing.T) {
+	for says, ahead := range wrong {
+		t.Run(says, func(t *testing.T) {
+			const hub = "arn:aws:iam::210987654321:role/hub"
+			srv := start(t)
+			srv.SetMaxSkew(0)
+			aheadOf(srv, ahead)
+			signIn(t, srv.AddUser(account, "controller"))
+			client := newClient(t, func(o *credentials.Options) {
+				o.Intermediate = credentials.Session{Role: arn(t, hub), Name: "controller"}
+			})
+			for range 3 {
+				assume(t, client, session(t, appRole))
+			}
+			if got, want := operations(srv), []string{"AssumeRole", "GetCallerIdentity", "AssumeRole", "AssumeRole", "AssumeRole"}; !slices.Equal(got, want) {
+				t.Errorf("calls were %q", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,49 @@
+package credentials
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// client makes an STS client that tells of each attempt, sets the clock by it and slows down when STS asks for it.
+func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
+	return sts.NewFromConfig(c.config, func(o *sts.Options) {
+		o.Credentials = p
+		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+				o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
+			})
+		})
+		o.APIOptions = append(o.APIOptions, c.observe)
+	})
+}
+
+// observe adds a step that runs once for each attempt at a call of STS. Every answer has a Date, refusals too.
+func (c *Client) observe(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("observeAttempt",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			if awsmiddleware.GetServiceID(ctx) != sts.ServiceID {
+				return next.HandleFinalize(ctx, in)
+			}
+			start, began := time.Now(), c.options.Now()
+			out, metadata, err := next.HandleFinalize(ctx, in)
+			if date, ok := awsmiddleware.GetServerTime(metadata); ok {
+				c.clock.hear(date, began, c.options.Now())
+			}
+			if c.options.Observe == nil {
+				return out, metadata, err
+			}
+			code := "OK"
+			if err != nil {
+				_, code = classify(err)
+			}
+			c.options.Observe(middleware.GetOperationName(ctx), code, time.Since(start))
+			return out, metadata, err
+		}), "Retry", middleware.After)
+}

@@ -85,7 +85,7 @@ type callerAnswer struct {
 // role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if seed := c.seed.Load(); seed != nil {
-		if err := seed.Usable(c.clock.Now()); err != nil {
+		if err := c.usable(seed); err != nil {
 			return Caller{}, err
 		}
 	}

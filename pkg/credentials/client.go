@@ -55,6 +55,7 @@ type Client struct {
 	sts         *sts.Client
 	limit       *rate.Limiter
 	seed        *atomic.Pointer[Seed]
+	refusedSeed *atomic.Pointer[Seed]      // the one that STS refused last
 	expires     *atomic.Pointer[time.Time] // when what base last gave expires
 	origin      *atomic.Pointer[string]    // what the SDK calls the place that base's credentials came from
 	own         *Client                    // the same with base's credentials
@@ -99,7 +100,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	c := &Client{
 		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
 		clock: &Clock{machine: o.Now, corrected: o.ClockCorrected},
-		seed:  &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
+		seed:  &atomic.Pointer[Seed]{}, refusedSeed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
 	}
 	load = append(load, c.ofTheSDKsOwnCalls()...)
 	c.base = c.cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
@@ -123,7 +124,7 @@ func (c *Client) beforeIntermediate() *Client {
 	o.Intermediate = Session{}
 	own := &Client{
 		options: o, config: c.config, clock: c.clock, limit: c.limit, base: c.base, credentials: c.base,
-		seed: c.seed, expires: c.expires, origin: c.origin,
+		seed: c.seed, refusedSeed: c.refusedSeed, expires: c.expires, origin: c.origin,
 	}
 	own.own, own.sts = own, own.client(c.base)
 	return own

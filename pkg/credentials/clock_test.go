@@ -137,3 +137,31 @@ func TestAWrongClockCostsNoIntermediateSessions(t *testing.T) {
 		})
 	}
 }
+
+// By a clock that is ahead a good seed looks expired, and nobody but STS can tell that it is not.
+func TestASeedIsNotJudgedByAWrongClock(t *testing.T) {
+	for says, ahead := range wrong {
+		t.Run(says, func(t *testing.T) {
+			srv := start(t)
+			aheadOf(srv, ahead)
+			s := seed(t, srv, ownRole)
+			s.Credentials.Issued, s.Credentials.Expires = s.Credentials.Issued.Add(-ahead), s.Credentials.Expires.Add(-ahead)
+			client := newClient(t, seeded)
+			client.Plant(s)
+			assume(t, client, session(t, appRole))
+
+			aheadOf(srv, ahead-2*time.Hour) // now it has expired
+			for range 2 {
+				if _, err := client.Assume(t.Context(), session(t, appRole)); err == nil {
+					t.Fatal("credentials without any of its own")
+				}
+			}
+			calls := len(srv.Calls())
+			_, err := client.Caller(t.Context())
+			wantError(t, srv, err, credentials.Absent, "SeedExpired", "expired at", "run the script")
+			if n := len(srv.Calls()); n != calls {
+				t.Errorf("%d more calls for what is known", n-calls)
+			}
+		})
+	}
+}

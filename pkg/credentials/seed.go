@@ -47,13 +47,22 @@ func (c *Client) Plant(s Seed) {
 	c.forget()
 }
 
+// usable tells whether it is worth to ask STS with a seed. That the seed has expired is believed only after STS refused it: by a clock that is ahead a good
+// one looks expired, and only STS's answer can set the clock right.
+func (c *Client) usable(s *Seed) error {
+	if s.Lacking == "" && c.refusedSeed.Load() != s {
+		return nil
+	}
+	return s.Usable(c.clock.Now())
+}
+
 // fromSeed implements aws.CredentialsProviderFunc.
 func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
 	s := c.seed.Load()
 	if s == nil {
 		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed credentials yet; tried again"}
 	}
-	if err := s.Usable(c.clock.Now()); err != nil {
+	if err := c.usable(s); err != nil {
 		return aws.Credentials{}, err
 	}
 	return aws.Credentials{
@@ -65,12 +74,13 @@ func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
 	}, nil
 }
 
-// unknownSeed says what to do about a seed that STS refuses; it is nil where there is no seed.
+// unknownSeed notes that STS refuses the seed and says what to do about it; it is nil where there is no seed.
 func (c *Client) unknownSeed(code string) *Error {
 	s := c.seed.Load()
 	if s == nil {
 		return nil
 	}
+	c.refusedSeed.Store(s)
 	return &Error{Kind: Expired, Code: code, message: fmt.Sprintf("STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they have expired, were revoked, or are of another "+
 		"partition than the Region. Set another AWS_REGION, or: %s", c.Region(), s.Name, code, s.remedy())}
 }

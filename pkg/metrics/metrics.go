@@ -45,9 +45,9 @@ func New(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Issued counts credentials that were written, and how long after they were wanted.
+// Issued counts credentials that were written, and how long after they were wanted: not at all, if the clock was set back meanwhile.
 func (m *Metrics) Issued(reason string, took time.Duration) {
-	m.issueDuration.WithLabelValues(reason).Observe(took.Seconds())
+	m.issueDuration.WithLabelValues(reason).Observe(max(0, took).Seconds())
 }
 
 // Refused counts an attempt that ended without credentials.
@@ -57,4 +57,12 @@ func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc
 func (m *Metrics) STS(operation, code string, took time.Duration) {
 	m.stsRequests.WithLabelValues(operation, code).Inc()
 	m.stsDuration.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// TellClock registers the metric of how far the machine's clock is ahead of that of STS, as ahead says at the time of each scrape.
+func (m *Metrics) TellClock(ahead func() time.Duration) error {
+	return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "clock_offset_seconds",
+		Help: "How far the machine's clock is ahead of that of AWS STS, negative if it is behind; 0 as long as the two agree within a few seconds.",
+	}, func() float64 { return ahead().Seconds() }))
 }

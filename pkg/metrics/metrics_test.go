@@ -43,6 +43,7 @@ func TestDurations(t *testing.T) {
 	m := metrics.New(registry)
 	m.Issued("new", 20*time.Millisecond)
 	m.Issued("refresh", time.Minute)
+	m.Issued("restored", -time.Minute) // the clock was corrected meanwhile
 	m.STS("AssumeRole", "OK", 30*time.Millisecond)
 	m.STS("AssumeRole", "Throttling", 7*time.Second)
 
@@ -54,6 +55,7 @@ func TestDurations(t *testing.T) {
 		`kube_aws_iam_controller_issue_duration_seconds_count{reason="new"} 1`,
 		`kube_aws_iam_controller_issue_duration_seconds_sum{reason="new"} 0.02`,
 		`kube_aws_iam_controller_issue_duration_seconds_sum{reason="refresh"} 60`,
+		`kube_aws_iam_controller_issue_duration_seconds_sum{reason="restored"} 0`,
 		`kube_aws_iam_controller_sts_request_duration_seconds_bucket{operation="AssumeRole",le="0.05"} 1`,
 		`kube_aws_iam_controller_sts_request_duration_seconds_count{operation="AssumeRole"} 2`,
 		`kube_aws_iam_controller_sts_request_duration_seconds_sum{operation="AssumeRole"} 7.03`,
@@ -105,6 +107,22 @@ func TestSecretsAreThoseOfTheMoment(t *testing.T) {
 	}
 }
 
+func TestTheClockIsThatOfTheMoment(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	var ahead time.Duration
+	if err := metrics.New(registry).TellClock(func() time.Duration { return ahead }); err != nil {
+		t.Fatal(err)
+	}
+	const name = "kube_aws_iam_controller_clock_offset_seconds"
+	for _, c := range []struct {
+		ahead time.Duration
+		value string
+	}{{0, "0"}, {7 * time.Minute, "420"}, {-90 * time.Second, "-90"}} {
+		ahead = c.ahead
+		wantExposed(t, registry, []string{"# TYPE " + name + " gauge", name + " " + c.value}, name)
+	}
+}
+
 func TestNamesFollowPrometheusConventions(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := metrics.New(registry)
@@ -114,6 +132,9 @@ func TestNamesFollowPrometheusConventions(t *testing.T) {
 	if err := m.TellSecrets(func() iter.Seq[metrics.Secret] {
 		return slices.Values([]metrics.Secret{{Namespace: "payments", Name: "aws-iam-app", Source: "Pod", Expires: time.Unix(1, 0)}})
 	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.TellClock(func() time.Duration { return 0 }); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()

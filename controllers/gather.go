@@ -177,6 +177,7 @@ func ignoreNotFound(err error) error {
 // resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
 func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
 	caller, err := r.identity(g).caller(ctx)
+	g.now = r.clock.Now() // what STS answers may have corrected it
 	if err != nil && g.seed {
 		g.unready = err
 		return
@@ -203,14 +204,22 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.
 	if existing != nil {
 		g.hold(existing)
 	}
-	if g.failure != nil && !g.failure.about(g.target.Session) {
-		g.failure = nil
-	}
+	g.heed()
 	if g.need().verb == issue {
 		r.verdicts.forget(g.name) // asked anew
 	}
 	r.authorize(ctx, g, arn, caller.Base)
 }
+
+// heed drops a failure that says nothing about what is wanted now.
+func (g *gathered) heed() {
+	if f := g.failure; f != nil && (!f.about(g.target.Session) || f.ofAnotherClock(g.now)) {
+		g.failure = nil
+	}
+}
+
+// ofAnotherClock tells whether the failure was noted before the clock was corrected: no attempt waits for that long.
+func (f *failure) ofAnotherClock(now time.Time) bool { return f.until.Sub(now) > 2*retries.Cap }
 
 // ownRole is the role that is asked for of the seed, if it is the one that the controller is: by its name it lies under the base role ARN, or else, as the
 // roles of pods may lie in another account, at the root of its own.

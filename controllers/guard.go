@@ -38,7 +38,9 @@ const (
 
 // seedGuard warns as long as the seed is not renewed when it should have been: nothing else would tell before it is too late.
 type seedGuard struct {
-	seed   *seedWatch
+	seed *seedWatch
+	// ask asks STS with the seed.
+	ask    func(context.Context) (credentials.Caller, error)
 	events announcer
 	// self is the controller's own pod, if it is one.
 	self *corev1.Pod
@@ -66,8 +68,15 @@ func (g *seedGuard) wake() {
 	}
 }
 
-// run watches over the seed until the context is done.
+// run watches over the seed until the context is done. It asks STS first, as the machine's clock may say that a good seed has expired.
 func (g *seedGuard) run(ctx context.Context) error {
+	select {
+	case <-g.seed.known:
+	case <-ctx.Done():
+		return nil
+	}
+	_, _ = g.ask(ctx) // others tell of its errors
+	g.seed.readNow()
 	g.seed.listen(g.wake)
 	for {
 		seed := g.seed.now()

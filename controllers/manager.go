@@ -47,9 +47,11 @@ type Options struct {
 	Self *corev1.Pod
 	// Resync is how often waiting refreshes are looked through for urgent ones.
 	Resync time.Duration
-	Clock  clock.PassiveClock
 	Log    logr.Logger
 }
+
+// clock is that of STS, by which credentials expire, and everything else goes by it, too.
+func (o *Options) clock() clock.PassiveClock { return o.Credentials.Clock() }
 
 // files are what pods find in a Secret besides credentials.
 func (o *Options) files() secret.Files {
@@ -103,6 +105,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
 		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
+		o.Metrics.TellClock(o.Credentials.Clock().Ahead),
 	)
 }
 
@@ -111,7 +114,7 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 	return &reconciler{
 		client:      m.GetClient(),
 		live:        m.GetAPIReader(),
-		pods:        newPodStore(o.scopes(), o.MountPath, o.Clock),
+		pods:        newPodStore(o.scopes(), o.MountPath, o.clock()),
 		working:     identityOf(o.Credentials),
 		own:         identityOf(o.Credentials.Own()),
 		base:        o.Credentials.Base,
@@ -120,8 +123,8 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 		files:       o.files(),
 		settings:    o.Settings,
 		metrics:     o.Metrics,
-		clock:       o.Clock,
-		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
+		clock:       o.clock(),
+		events:      newAnnouncer(m.GetEventRecorder(Name), o.clock()),
 		failures:    newFailures(),
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),
@@ -175,8 +178,8 @@ func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch)
 		return err
 	}
 	sources := []source.Source{
-		source.Kind(m.GetCache(), &corev1.Secret{}, secretHandler(o.Clock)),
-		podSource{pods: r.pods, secrets: m.GetCache(), clock: o.Clock},
+		source.Kind(m.GetCache(), &corev1.Secret{}, secretHandler(o.clock())),
+		podSource{pods: r.pods, secrets: m.GetCache(), clock: o.clock()},
 	}
 	if r.servesRoles {
 		sources = append(sources, source.Kind(m.GetCache(), &v1.AWSIAMRole{}, roleHandler()))
@@ -184,7 +187,7 @@ func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch)
 	if seed != nil {
 		sources = append(sources, seedSource{seed})
 	}
-	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.Clock}
+	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.clock()}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
 		sources = append(sources, source.Kind(m.GetCache(), metadataOf(kind), policies.funcs()))
 	}

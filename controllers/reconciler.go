@@ -96,11 +96,24 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if g.seed {
 		priority = priorityUrgent // all others depend on it
 	}
-	return reconcile.Result{RequeueAfter: max(minRequeue, at.Sub(r.clock.Now())), Priority: &priority}, nil
+	return reconcile.Result{RequeueAfter: max(minRequeue, r.until(at, g.now)), Priority: &priority}, nil
+}
+
+// until is how long it is until the time that was found while deciding, which began at a time. If the clock was corrected meanwhile, nobody knows by which
+// of the two times it was found: then it is looked at again at once.
+func (r *reconciler) until(at, began time.Time) time.Duration {
+	now := r.clock.Now()
+	if took := now.Sub(began); took < 0 || took > longestReconcile {
+		return 0
+	}
+	return at.Sub(now)
 }
 
 // carryOutTimeout bounds what is begun and must not be broken off: a signal to end waits for it, within the manager's patience of 30 seconds.
 const carryOutTimeout = 25 * time.Second
+
+// longestReconcile is more than a reconcile can take.
+const longestReconcile = reconcileTimeout + carryOutTimeout
 
 // carryOut acts on a decision and records what came of it.
 func (r *reconciler) carryOut(ctx context.Context, g *gathered, d decision) time.Time {

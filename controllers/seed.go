@@ -59,7 +59,7 @@ type planted struct {
 
 func newSeedWatch(client kubernetes.Interface, o *Options) *seedWatch {
 	return &seedWatch{
-		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Own().Base, log: o.Log, clock: o.Clock,
+		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Own().Base, log: o.Log, clock: o.clock(),
 		known:   make(chan struct{}),
 		planted: planted{Seed: credentials.Seed{Name: "Secret " + o.Seed.String(), Lacking: "has not been read yet"}},
 	}
@@ -174,6 +174,13 @@ func (w *seedWatch) now() planted {
 	return w.planted
 }
 
+// readNow notes that the seed that there is was read now: what was noted when it was read may be by a clock that has been corrected since.
+func (w *seedWatch) readNow() {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	w.planted.since = w.clock.Now()
+}
+
 // listen calls a function now and after each change.
 func (w *seedWatch) listen(changed func()) {
 	w.lock.Lock()
@@ -203,7 +210,7 @@ func (s seedSource) WaitForSync(ctx context.Context) error {
 
 // addTo adds the watch to a manager, with its guard and a probe: a controller whose seed is of no use is not ready.
 func (w *seedWatch) addTo(m manager.Manager, o *Options, r *reconciler) error {
-	r.guard = &seedGuard{seed: w, events: r.events, self: o.Self, changed: make(chan struct{}, 1)}
+	r.guard = &seedGuard{seed: w, ask: o.Credentials.Own().Caller, events: r.events, self: o.Self, changed: make(chan struct{}, 1)}
 	return errors.Join(m.Add(w), m.Add(manager.RunnableFunc(r.guard.run)), m.AddReadyzCheck("seed", func(*http.Request) error {
 		if t := r.guard.trouble.Load(); t != nil && t.refused {
 			return errors.New(t.note)

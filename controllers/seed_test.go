@@ -53,7 +53,7 @@ func (w *world) process(life time.Duration) string {
 	w.must(err)
 	text, err := json.Marshal(map[string]any{
 		"Version": 1, "AccessKeyId": keys.AccessKeyID, "SecretAccessKey": keys.SecretAccessKey, "SessionToken": keys.SessionToken,
-		"Expiration": time.Now().Add(life).UTC().Format(time.RFC3339),
+		"Expiration": w.now().Add(life).UTC().Format(time.RFC3339),
 	})
 	w.must(err)
 	return string(text)

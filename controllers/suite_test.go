@@ -29,7 +29,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -130,6 +129,7 @@ type world struct {
 	keys      ststest.Keys
 	namespace string
 	metrics   *prometheus.Registry // of the controller that was started last
+	ahead     time.Duration        // by how much the machine's clock is ahead of that of STS
 	client.WithWatch
 }
 
@@ -175,6 +175,9 @@ func newWorld(tb testing.TB) *world {
 	})
 	return w
 }
+
+// now is the time by STS's clock.
+func (w *world) now() time.Time { return time.Now().Add(-w.ahead) }
 
 func (w *world) must(err error) {
 	w.t.Helper()
@@ -240,7 +243,6 @@ func (w *world) options() controllers.Options {
 		MetricsAddress:          "0",
 		HealthAddress:           "0",
 		Resync:                  time.Second,
-		Clock:                   clock.RealClock{},
 		Log:                     logger,
 	}
 }
@@ -350,7 +352,7 @@ func (w *world) isGood(s *corev1.Secret) bool {
 	}
 	session, known := w.sts.IssuedTo(c.AccessKeyID)
 	return known && session.RoleARN == string(s.Data["role-arn"]) && session.SessionName == s.Annotations[secret.SessionNameAnnotation] &&
-		session.Expires.Equal(c.Expires) && time.Now().Before(c.Expires)
+		session.Expires.Equal(c.Expires) && w.now().Before(c.Expires)
 }
 
 // wait returns a Secret as soon as it is good.

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -78,12 +77,13 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 	}
 	collected := metrics.New(ctrlmetrics.Registry)
 	aws, err := credentials.New(ctx, credentials.Options{
-		Base:         o.base,
-		Intermediate: credentials.Session{Role: o.intermediate, Name: role.SessionName(o.clusterName, "controller", controllers.Name)},
-		Seeded:       o.seedSecret != "",
-		QPS:          o.stsQPS,
-		Now:          time.Now,
-		Observe:      collected.STS,
+		Base:           o.base,
+		Intermediate:   credentials.Session{Role: o.intermediate, Name: role.SessionName(o.clusterName, "controller", controllers.Name)},
+		Seeded:         o.seedSecret != "",
+		QPS:            o.stsQPS,
+		Now:            time.Now,
+		ClockCorrected: tellClock(log),
+		Observe:        collected.STS,
 	})
 	if err != nil {
 		return err
@@ -111,7 +111,6 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		HealthAddress:           o.healthAddress,
 		Self:                    self(),
 		Resync:                  resync,
-		Clock:                   clock.RealClock{},
 		Log:                     log,
 	})
 	if errors.Is(err, context.Canceled) { // told to end while it waited for the API server
@@ -121,6 +120,21 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		return err
 	}
 	return runUntil(ctx, manager.Start)
+}
+
+// tellClock logs that the machine's clock is wrong, or is right again.
+func tellClock(log logr.Logger) func(ahead time.Duration) {
+	return func(ahead time.Duration) {
+		if ahead == 0 {
+			log.Info("the machine's clock is right again")
+			return
+		}
+		where := "ahead of"
+		if ahead < 0 {
+			where = "behind"
+		}
+		log.Error(nil, fmt.Sprintf("the machine's clock is %s %s that of STS, which is used instead: check the time synchronization of the controller's node", ahead.Abs().Round(time.Second), where))
+	}
 }
 
 // self is the pod that the controller runs in, if its manifest tells.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zapcore"
@@ -266,6 +268,26 @@ func TestLogger(t *testing.T) {
 				t.Errorf("stack trace is %t, want %t", !c.stacktrace, c.stacktrace)
 			}
 		})
+	}
+}
+
+func TestTheLogTellsOfAWrongClock(t *testing.T) {
+	for ahead, want := range map[time.Duration]string{
+		7 * time.Minute:                     `"level":"error","msg":"the machine's clock is 7m0s ahead of that of STS, which is used instead: check the time synchronization`,
+		-2*time.Hour - 100*time.Millisecond: `"level":"error","msg":"the machine's clock is 2h0m0s behind that of STS`,
+		0:                                   `"level":"info","msg":"the machine's clock is right again"`,
+	} {
+		log := logOf(t, func() {
+			var o options
+			tellClock(newLogger(&o).WithValues())(ahead)
+		})
+		line := map[string]any{}
+		if err := json.Unmarshal([]byte(log), &line); err != nil {
+			t.Fatalf("%v: %s", err, log)
+		}
+		if got := fmt.Sprintf(`"level":%q,"msg":%q`, line["level"], line["msg"]); !strings.HasPrefix(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

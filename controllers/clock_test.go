@@ -1,0 +1,183 @@
+package controllers_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// wrongClocks are by how much the clock of the controller's machine is ahead of that of STS.
+var wrongClocks = map[string]time.Duration{"ahead": 7 * time.Minute, "behind": -7 * time.Minute}
+
+// machineAhead sets STS's clock, so that the controller's machine is ahead of it.
+func (w *world) machineAhead(ahead time.Duration) {
+	w.ahead = ahead
+	w.sts.SetClock(w.now)
+}
+
+// life is from when to when the credentials in a Secret are good.
+func (w *world) life(s *corev1.Secret) credentials.Credentials {
+	w.t.Helper()
+	c, err := secret.Read(s)
+	w.must(err)
+	return c
+}
+
+// Sessions are as long as they are, whatever the machine's clock says, and pods hear of the right times.
+func TestAWrongClockAndShortSessions(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.start(func(o *controllers.Options) { o.SessionDuration = 15 * time.Minute })
+			w.pod("app", role("orders"))
+			c := w.life(w.wait("aws-iam-orders"))
+			if off := c.Issued.Sub(w.now()).Abs(); off > 5*time.Second {
+				t.Errorf("it was issued %s from now", off)
+			}
+			if life := c.Expires.Sub(c.Issued); (life - 15*time.Minute).Abs() > 2*time.Second {
+				t.Errorf("it lives for %s", life)
+			}
+			if early := c.Expires.Sub(c.UsableUntil()); (early - 90*time.Second).Abs() > 2*time.Second {
+				t.Errorf("pods are told an expiry %s early", early)
+			}
+			if off := w.metric("clock_offset_seconds") - ahead.Seconds(); off < -2 || off > 2 {
+				t.Errorf("the metric is off by %f s", off)
+			}
+			if n := w.assumed("*"); n != 1 {
+				t.Errorf("%d sessions", n)
+			}
+		})
+	}
+}
+
+func TestAWrongClockAndRenewal(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.sts.SetSessionLifetime(8 * time.Second)
+			deletions := w.watchForDeletions()
+			w.start()
+			w.pod("app", role("orders"))
+			s := w.wait("aws-iam-orders")
+			for range 2 {
+				s = w.renewedInTime(s)
+			}
+			if n := deletions(); n > 0 {
+				t.Errorf("%d deletions", n)
+			}
+			if n := w.assumed("*"); n > 12 {
+				t.Errorf("%d sessions: it is renewed without pause", n)
+			}
+		})
+	}
+}
+
+// renewedInTime returns a Secret as soon as it has other credentials than before, which must be as long as those are good for pods.
+func (w *world) renewedInTime(before *corev1.Secret) *corev1.Secret {
+	w.t.Helper()
+	s := w.waitOther(before)
+	if late := w.now().Sub(w.life(before).UsableUntil()); late > 0 {
+		w.t.Errorf("renewed %s after pods could use it", late)
+	}
+	return s
+}
+
+// A controller with a wrong clock finds Secrets that are alive, though not by its clock if that is ahead.
+func TestARestartWithAWrongClock(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.sts.SetSessionLifetime(6 * time.Minute)
+			stop := w.start()
+			w.pod("app", role("orders"))
+			w.pod("other", role("reports"))
+			before := w.wait("aws-iam-orders")
+			w.wait("aws-iam-reports")
+			stop()
+
+			w.sts.Deny("arn:aws:iam::" + account + ":role/reports") // what is taken for dead would be removed
+			w.sts.SetLatency(time.Second)                           // the Secrets are found before it has answered
+			deletions := w.watchForDeletions()
+			w.start()
+			w.pod("late", role("late"))
+			w.wait("aws-iam-late")
+			w.sts.SetLatency(0)
+			w.pod("again", role("orders"))
+			w.pod("other-again", role("reports"))
+			w.wait("aws-iam-orders")
+			if now := w.secret("aws-iam-orders"); accessKey(now) != accessKey(before) {
+				t.Error("it was renewed, though not due")
+			}
+			if n := w.assumed("AccessDenied") + deletions(); n > 0 {
+				t.Errorf("%d attempts and deletions of what is not due", n)
+			}
+		})
+	}
+}
+
+func TestARestartWithAWrongClockRenewsInTime(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.sts.SetSessionLifetime(12 * time.Second)
+			stop := w.start()
+			w.pod("app", role("orders"))
+			s := w.wait("aws-iam-orders")
+			stop()
+			w.start()
+			w.renewedInTime(s)
+		})
+	}
+}
+
+// STS is away when the controller begins: it works by the machine's clock, and by that of STS as soon as that answers.
+func TestSTSIsAwayAtTheStartWithAWrongClock(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			t.Setenv("AWS_MAX_ATTEMPTS", "1")
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.sts.SetFault(ststest.ConnectionReset)
+			w.start()
+			w.pod("app", role("orders"))
+			w.event("Warning GetCredentialsFailed app:", "GetCallerIdentity")
+			w.sts.SetFault(ststest.NoFault)
+			w.sts.SetSessionLifetime(8 * time.Second)
+			w.renewedInTime(w.wait("aws-iam-orders"))
+		})
+	}
+}
+
+// The seed is good by STS's clock, and not by that of the machine if that is ahead.
+func TestASeedAndAWrongClock(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			w.sts.SetSessionLifetime(14 * time.Second)
+			w.replaceSeed(w.process(5 * time.Minute))
+			health := freePort(t)
+			w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
+			w.eventually("ready", func() bool { return ready(health) })
+			w.pod("app", role("orders"))
+			w.wait("aws-iam-orders")
+			w.renewedInTime(w.wait(seedSecret))
+			for _, line := range w.events() {
+				if strings.HasPrefix(line, "Warning") {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,44 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// What was decided while the clock was corrected, there or back, is looked at again at once, and not by that much later.
+func TestUntilAcrossACorrection(t *testing.T) {
+	at := noon.Add(time.Hour)
+	for _, c := range []struct {
+		says string
+		now  time.Time
+		want time.Duration
+	}{
+		{"at once", noon, time.Hour},
+		{"a minute later", noon.Add(time.Minute), 59 * time.Minute},
+		{"set back", noon.Add(-7 * time.Minute), 0},
+		{"set ahead", noon.Add(7 * time.Minute), 0},
+	} {
+		r := &reconciler{clock: clocktesting.NewFakePassiveClock(c.now)}
+		if got := r.until(at, noon); got != c.want {
+			t.Errorf("%s: in %s, want %s", c.says, got, c.want)
+		}
+	}
+}
+
+// A failure that was noted by a clock that was ahead does not hold the next attempt back until that time has come.
+func TestAFailureOfAnotherClock(t *testing.T) {
+	name := types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"}
+	f := newFailures()
+	for range 20 {
+		last := f.add(name, noon, failure{reason: ReasonGetCredentialsFailed})
+		if last.ofAnotherClock(noon) {
+			t.Fatalf("one that is tried again at %s is dropped", last.until)
+		}
+		if !last.ofAnotherClock(noon.Add(-7 * time.Minute)) {
+			t.Fatalf("one that is tried again at %s holds at %s", last.until, noon.Add(-7*time.Minute))
+		}
+	}
+}

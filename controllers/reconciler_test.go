@@ -33,7 +33,7 @@ func TestAFailureOfAnotherClock(t *testing.T) {
 	name := types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"}
 	f := newFailures()
 	for range 20 {
-		last := f.add(name, noon, failure{reason: ReasonGetCredentialsFailed})
+		last := f.add(name, noon, 0, failure{reason: ReasonGetCredentialsFailed})
 		if last.ofAnotherClock(noon) {
 			t.Fatalf("one that is tried again at %s is dropped", last.until)
 		}

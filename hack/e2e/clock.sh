@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # clock.sh folder: writes an overlay for "go build -overlay" into the folder, with which a program's wall clock is off by as many seconds as the
-# environment variable CLOCK_OFFSET says. All else in the program stays as it is.
+# environment variable CLOCK_OFFSET says. All else in the program stays as it is. The file has no name of Go's, as it would be a package of the module.
 set -euo pipefail
 
 folder=$1
@@ -18,8 +18,8 @@ awk '
 		print "}()"
 		exit changed != 1
 	}
-' "$source" >"$folder/time.go" || {
+' "$source" >"$folder/time.go.txt" || {
 	echo "time.Now is not written as expected in $source" >&2
 	exit 1
 }
-printf '{"Replace": {"%s": "%s/time.go"}}\n' "$source" "$folder" >"$folder/overlay.json"
+printf '{"Replace": {"%s": "%s/time.go.txt"}}\n' "$source" "$folder" >"$folder/overlay.json"

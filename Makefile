@@ -126,8 +126,9 @@ e2e: | bin/e2e image bin/e2e/clock.tar ## Try the image on a real node with real
 	@hack/e2e/install.sh
 	@go build -o bin/e2e/e2e ./hack/e2e
 	@hack/e2e/sdks.sh bin/e2e/sdks
-	@assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
-		bin/e2e/e2e --assets "$$assets" --image "$(IMAGE_FILE)" --run "$(RUN)" --docs "$(DOCS)"
+	@moto=$$(hack/e2e/moto/install.sh) || [[ $$? == 3 && -z $$CI ]] && \
+		assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
+		bin/e2e/e2e --assets "$$assets" --image "$(IMAGE_FILE)" --moto "$$moto" --run "$(RUN)" --docs "$(DOCS)"
 
 # The same program but for its clock, which can be wrong.
 .PHONY: bin/e2e/clock.tar

@@ -37,6 +37,8 @@ const (
 	namespace      = "trial"
 	kubeSystem     = "kube-system"
 	controllerName = "kube-aws-iam-controller"
+	userKeys       = controllerName + "-user-keys"
+	credentialsKey = "credentials"
 	stsLatency     = 30 * time.Millisecond
 )
 
@@ -185,16 +187,14 @@ func (c *cluster) nodeReady(ctx context.Context) error {
 func (c *cluster) deploy(ctx context.Context) error {
 	keys := c.STS.AddUser(sandbox.Account, controllerName)
 	secret := corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubeSystem, Name: controllerName + "-user-keys"},
-		StringData: map[string]string{
-			"credentials": "[default]\naws_access_key_id = " + keys.AccessKeyID + "\naws_secret_access_key = " + keys.SecretAccessKey + "\n",
-		},
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubeSystem, Name: userKeys},
+		StringData: map[string]string{credentialsKey: credentialsFile(keys.AccessKeyID, keys.SecretAccessKey)},
 	}
 	if err := c.Cluster.Create(ctx, &secret); err != nil {
 		return err
 	}
 	for _, manifests := range []string{"-k=hack/e2e/deploy", "-f=hack/e2e/namespace.yaml"} {
-		if err := c.kubectl(ctx, "apply", "--server-side", manifests); err != nil {
+		if err := c.apply(ctx, manifests); err != nil {
 			return err
 		}
 	}
@@ -204,6 +204,15 @@ func (c *cluster) deploy(ctx context.Context) error {
 	})
 }
 
+// credentialsFile is what the Secret userKeys holds, at credentialsKey.
+func credentialsFile(accessKeyID, secretAccessKey string) string {
+	return "[default]\naws_access_key_id = " + accessKeyID + "\naws_secret_access_key = " + secretAccessKey + "\n"
+}
+
+func (c *cluster) apply(ctx context.Context, manifests string) error {
+	return c.kubectl(ctx, "apply", "--server-side", manifests)
+}
+
 func (c *cluster) controllerReady(ctx context.Context) error {
 	return sandbox.Await(ctx, "both replicas are ready and one leads", func() (bool, error) { return c.controllerLeads(ctx) })
 }
@@ -211,11 +220,13 @@ func (c *cluster) controllerReady(ctx context.Context) error {
 // controllerLeads tells whether every replica of the controller is as it was last wanted, and one of them leads.
 func (c *cluster) controllerLeads(ctx context.Context) (bool, error) {
 	var d appsv1.Deployment
-	if err := c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &d); err != nil {
+	var running corev1.PodList // those that are about to end, too
+	if err := errors.Join(c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &d),
+		c.Cluster.List(ctx, &running, client.InNamespace(kubeSystem), client.MatchingLabels{"application": controllerName})); err != nil {
 		return false, err
 	}
-	if d.Status.ObservedGeneration != d.Generation || d.Status.UpdatedReplicas != *d.Spec.Replicas ||
-		d.Status.Replicas != *d.Spec.Replicas || d.Status.ReadyReplicas != *d.Spec.Replicas {
+	wanted, is := *d.Spec.Replicas, d.Status
+	if is.ObservedGeneration != d.Generation || is.UpdatedReplicas != wanted || is.ReadyReplicas != wanted || len(running.Items) != int(wanted) {
 		return false, nil
 	}
 	_, err := c.leader(ctx)

@@ -14,6 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// ended tells whether the pod's program, which ought to run for ever, has ended.
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+}
+
 // keepLogs keeps what tells what happened: the state of the cluster, what containers printed, and what STS was asked.
 func (c *cluster) keepLogs() error {
 	if c.admin == "" {

@@ -24,6 +24,7 @@ type options struct {
 	clockImage string
 	busybox    string
 	sdks       string
+	moto       string
 	logs       string
 	docs       string
 	cgroup     string
@@ -69,6 +70,7 @@ func parse(args []string) (options, *regexp.Regexp, error) {
 	flags.StringVar(&o.clockImage, "clock-image", "bin/e2e/clock.tar", "the same, with a clock that can be wrong (clock.sh)")
 	flags.StringVar(&o.busybox, "busybox", "/bin/busybox", "a static busybox")
 	flags.StringVar(&o.sdks, "sdks", "bin/e2e/sdks", "`folder` with one folder for each program that uses an SDK")
+	flags.StringVar(&o.moto, "moto", "", "moto's `server`; without it the trial judge is skipped")
 	flags.StringVar(&o.logs, "logs", "bin/e2e/logs", "`folder` for logs, which are kept")
 	flags.StringVar(&o.only, "run", "", "run only the trials whose name matches this `expression`")
 	flags.StringVar(&o.docs, "docs", "", "`folder` whose tables are to be those of this run")
@@ -94,6 +96,7 @@ type trial struct {
 
 var trials = []trial{
 	{"promise", promise},
+	{"judge", judge},
 	during("controller killed", kills),
 	during("leader partitioned", partition),
 	during("API server restarted", apiServerRestarted),

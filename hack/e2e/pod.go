@@ -64,6 +64,22 @@ func readSDK(folders, name string) (s sdk, err error) {
 	return s, errors.Join(envErr, mountsErr)
 }
 
+// readSDKs takes in every program of a folder.
+func readSDKs(folder string) (found []sdk, err error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		s, err := readSDK(folder, entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, s)
+	}
+	return found, nil
+}
+
 // file is which of the Secret's files the SDK reads.
 func (s *sdk) file() string {
 	for _, line := range s.env {

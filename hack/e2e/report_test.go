@@ -44,7 +44,7 @@ func TestTheDocsHaveAPlaceForEveryTable(t *testing.T) {
 	if err := os.CopyFS(folder, os.DirFS("../../docs")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"promise", "trials", "sdks"} {
+	for _, name := range []string{"promise", "judge", "trials", "sdks"} {
 		if err := inFolder(folder, name, ""); err != nil {
 			t.Error(err)
 		}

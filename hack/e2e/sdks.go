@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -84,13 +83,14 @@ func (c *cluster) callers(ctx context.Context) (*fleet, error) {
 	c.STS.SetSessionLifetime(sdkSession)
 	f := &fleet{cluster: c, began: time.Now()}
 	_, f.read = c.STS.CallsAfter(0)
-	entries, err := os.ReadDir(c.sdks)
+	found, err := readSDKs(c.sdks)
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries {
-		u, err := f.start(ctx, entry.Name())
-		if err != nil {
+	for _, s := range found {
+		u := &user{sdk: s, left: sdkSession}
+		u.pod = s.pod(u.role(), "aws-iam-"+u.role(), c.STS.URL)
+		if err := c.Cluster.Create(ctx, u.pod); err != nil {
 			return nil, err
 		}
 		f.users = append(f.users, u)
@@ -99,17 +99,6 @@ func (c *cluster) callers(ctx context.Context) (*fleet, error) {
 	return f, f.await(ctx, "every SDK has called", func() (bool, error) {
 		return !slices.ContainsFunc(f.users, func(u *user) bool { return u.calls == 0 }), nil
 	})
-}
-
-// start creates the pod of one SDK.
-func (f *fleet) start(ctx context.Context, name string) (*user, error) {
-	s, err := readSDK(f.sdks, name)
-	if err != nil {
-		return nil, err
-	}
-	u := &user{sdk: s, left: sdkSession}
-	u.pod = s.pod(u.role(), "aws-iam-"+u.role(), f.STS.URL)
-	return u, f.Cluster.Create(ctx, u.pod)
 }
 
 // begin begins a trial, and ends the one before.

@@ -107,7 +107,7 @@ func (u *user) lookCluster(ctx context.Context, c *cluster) error {
 		return fmt.Errorf("%s: its pod is gone", u.name)
 	case err != nil:
 		return nil //nolint:nilerr // see above
-	case u.pod.Status.Phase == corev1.PodFailed || u.pod.Status.Phase == corev1.PodSucceeded:
+	case ended(u.pod):
 		return fmt.Errorf("%s has ended", u.name)
 	}
 	var s corev1.Secret

@@ -117,21 +117,30 @@ func apiServerRestarted(ctx context.Context, f *fleet) (note string, err error) 
 	return fmt.Sprintf("etcd compacted meanwhile, answered after %.0f s", time.Since(began).Seconds()), f.follow(ctx, 0)
 }
 
+// longSession is how long sessions last where the Lease may have to pass on after the fault: the 16 s that this takes at the worst are little of half an
+// hour, and more than there is to spare of half a minute.
+const longSession = 3 * time.Minute
+
 // apiServerAway kills the API server, and starts it again half a session later.
 func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
+	f.STS.SetSessionLifetime(longSession)
+	if err := f.await(ctx, "every Secret has a long session", func() (bool, error) { return f.renewed(longSession), nil }); err != nil {
+		return "", err
+	}
 	again, err := f.halt(ctx, kubeAPIServer)
 	if err != nil {
 		return "", err
 	}
 	began := time.Now()
-	if err := f.follow(ctx, halfSession); err != nil {
+	if err := f.follow(ctx, longSession/2); err != nil {
 		return "", err
 	}
+	f.STS.SetSessionLifetime(sdkSession)
 	if err := f.restartAPIServer(ctx, again); err != nil {
 		return "", err
 	}
 	took := time.Since(began)
-	return fmt.Sprintf("away for %.0f s", took.Seconds()), f.awaitController(ctx)
+	return fmt.Sprintf("away for %.0f s, with sessions of %s", took.Seconds(), longSession), f.awaitController(ctx)
 }
 
 // watchesReset compacts etcd and breaks every connection of pods with the API server, three times.

@@ -97,10 +97,10 @@ type trial struct {
 var trials = []trial{
 	{"promise", promise},
 	{"judge", judge},
+	during("API server away", apiServerAway), // first, as its sessions last longer, into the next trial
 	during("controller killed", kills),
 	during("leader partitioned", partition),
 	during("API server restarted", apiServerRestarted),
-	during("API server away", apiServerAway),
 	during("watches reset", watchesReset),
 	during("STS down", stsDown),
 	during("STS hangs", stsHangs),

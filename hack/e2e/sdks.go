@@ -124,9 +124,12 @@ func (f *fleet) end() {
 	}
 }
 
-// fresh tells whether no Secret waits to be renewed: that is due after a quarter of its session at the latest.
-func (f *fleet) fresh() (bool, error) {
-	return !slices.ContainsFunc(f.users, func(u *user) bool { return time.Since(u.issued) > sdkSession/4+2*time.Second }), nil
+// fresh tells whether every Secret has a session of the usual length, and none waits to be renewed.
+func (f *fleet) fresh() (bool, error) { return f.renewed(sdkSession), nil }
+
+// renewed tells whether every Secret has a session of that length, and none waits to be renewed.
+func (f *fleet) renewed(length time.Duration) bool {
+	return !slices.ContainsFunc(f.users, func(u *user) bool { return !u.renewed(time.Now()) || u.life().Round(2*time.Second) != length })
 }
 
 // follow lets time pass.

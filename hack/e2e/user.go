@@ -30,9 +30,9 @@ type user struct {
 	left   time.Duration   // the least of a session that was left when its keys were used
 
 	secret  types.UID
-	issued  time.Time // when the credentials in the Secret were
-	deleted int       // how often the Secret was deleted by the controller, in the trial that is on
-	byHand  int       // how often it is going to be seen as deleted by the trial itself
+	held    ststest.Session // whose credentials are in the Secret
+	deleted int             // how often the Secret was deleted by the controller, in the trial that is on
+	byHand  int             // how often it is going to be seen as deleted by the trial itself
 	stale   time.Duration
 }
 
@@ -113,24 +113,32 @@ func (u *user) lookCluster(ctx context.Context, c *cluster) error {
 	var s corev1.Secret
 	switch err := c.Cluster.Get(ctx, u.secretKey(), &s); {
 	case apierrors.IsNotFound(err):
-		u.sees("", time.Time{})
+		u.sees("", ststest.Session{})
 	case err == nil:
 		session, _ := c.STS.IssuedTo(s.Annotations[secret.AccessKeyIDAnnotation])
-		u.sees(s.UID, session.Issued)
+		u.sees(s.UID, session)
 	}
 	return nil
 }
 
 // overdue is how long half of the session is over.
 func (u *user) overdue(now time.Time) time.Duration {
-	if u.issued.IsZero() {
+	if u.held.Issued.IsZero() {
 		return 0
 	}
-	return max(0, now.Sub(u.issued)-sdkSession/2)
+	return max(0, now.Sub(u.held.Issued)-u.life()/2)
 }
 
-// sees takes in which Secret there is, if any, and when what it holds was issued, if that is known.
-func (u *user) sees(uid types.UID, issued time.Time) {
+// life is how long the session lasts whose credentials are in the Secret.
+func (u *user) life() time.Duration { return u.held.Expires.Sub(u.held.Issued) }
+
+// renewed tells whether the Secret is as new as it should be: it is due after a quarter of its session at the latest.
+func (u *user) renewed(now time.Time) bool {
+	return now.Sub(u.held.Issued) < u.life()/4+2*time.Second
+}
+
+// sees takes in which Secret there is, if any, and whose credentials it holds, if that is known.
+func (u *user) sees(uid types.UID, session ststest.Session) {
 	switch {
 	case u.secret == "" || u.secret == uid:
 	case u.byHand > 0:
@@ -139,7 +147,7 @@ func (u *user) sees(uid types.UID, issued time.Time) {
 		u.deleted++
 	}
 	u.secret = uid
-	if !issued.IsZero() {
-		u.issued = issued
+	if !session.Issued.IsZero() {
+		u.held = session
 	}
 }

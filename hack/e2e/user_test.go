@@ -78,7 +78,7 @@ func TestUserCountsDeletedSecrets(t *testing.T) {
 			u := newUser()
 			u.byHand = c.byHand
 			for _, uid := range c.seen {
-				u.sees(uid, time.Time{})
+				u.sees(uid, ststest.Session{})
 			}
 			if u.deleted != c.want {
 				t.Errorf("%d deleted, want %d", u.deleted, c.want)
@@ -89,10 +89,14 @@ func TestUserCountsDeletedSecrets(t *testing.T) {
 
 func TestUserKnowsHowOldItsSecretIs(t *testing.T) {
 	u := newUser()
-	u.sees("1", noon)
-	u.sees("1", time.Time{}) // somebody spoiled it
-	if !u.issued.Equal(noon) {
-		t.Errorf("issued at %s", u.issued)
+	if u.renewed(noon) {
+		t.Error("no Secret is as good as a new one")
+	}
+	a, _ := issued("A")
+	u.sees("1", a)
+	u.sees("1", ststest.Session{}) // somebody spoiled it
+	if !u.held.Issued.Equal(noon) || !u.renewed(noon.Add(16*time.Second)) || u.renewed(noon.Add(18*time.Second)) {
+		t.Errorf("holds %+v", u.held)
 	}
 	if u.overdue(noon.Add(20*time.Second)) != 0 || u.overdue(noon.Add(50*time.Second)) != 20*time.Second {
 		t.Errorf("overdue by %s and %s", u.overdue(noon.Add(20*time.Second)), u.overdue(noon.Add(50*time.Second)))

@@ -79,7 +79,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.StringVar(&o.assumeRole, "assume-role", "", "Role, as ARN or name, that the controller assumes first and from which it assumes all others.")
 	f.StringVar(&o.seedSecret, "seed-secret", "", "Secret, as <namespace>/<name>, with the controller's own first AWS credentials, which it renews in there from then on. Default: what the AWS SDK finds in the environment.")
 	f.DurationVar(&o.sessionDuration, "session-duration", time.Hour, "How long credentials live: 15m to 12h, and at most 1h where the controller is itself a role.")
-	f.DurationVar(&o.refreshLimit, "refresh-limit", 30*time.Minute, "Credentials never have less left than this, or than half of their life: they are renewed before half the time until then is over.")
+	f.DurationVar(&o.refreshLimit, "refresh-limit", 30*time.Minute, "Credentials are to have no less left than this, nor than half of their life: they are renewed when half the time until then is over, at the latest.")
 	f.Float64Var(&o.stsQPS, "sts-qps", 300, "Roles assumed per second at most. AWS allows 600 per account and Region to all callers together.")
 
 	f.StringSliceVar(&o.namespaces, "namespace", nil, "Namespace to serve; may be given several times. Default: all.")

@@ -133,7 +133,7 @@ func (c *cluster) node(context.Context) error {
 		}},
 		{user: "system:node:" + nodeName, group: "system:nodes", args: []string{
 			kubelet, "--config=" + filepath.Join(dir, "kubelet.yaml"), "--hostname-override=" + nodeName, "--node-ip=" + nodeAddress,
-			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "pki"),
+			"--root-dir=" + kubeletDir, "--cert-dir=" + filepath.Join(dir, "pki"),
 		}},
 	} {
 		var groups []string

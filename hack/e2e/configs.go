@@ -59,8 +59,12 @@ evictionHard: {memory.available: 100Mi}
 volumePluginDir: ` + dir + `/volume-plugins
 `
 
-// podLogs is where the output of containers goes.
-const podLogs = "/var/log/pods"
+const (
+	// podLogs is where the output of containers goes.
+	podLogs = "/var/log/pods"
+	// kubeletDir is where the kubelet has the volumes of pods.
+	kubeletDir = dir + "/kubelet"
+)
 
 // writeConfigs writes what the daemons read.
 func (c *cluster) writeConfigs() error {

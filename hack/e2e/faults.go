@@ -124,7 +124,7 @@ const longSession = 3 * time.Minute
 // apiServerAway kills the API server, and starts it again half a session later.
 func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 	f.STS.SetSessionLifetime(longSession)
-	if err := f.await(ctx, "every Secret has a long session", func() (bool, error) { return f.renewed(longSession), nil }); err != nil {
+	if err := f.awaitFresh(ctx, longSession); err != nil {
 		return "", err
 	}
 	again, err := f.halt(ctx, kubeAPIServer)
@@ -140,6 +140,13 @@ func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 		return "", err
 	}
 	took := time.Since(began)
+	// It would look at its Secrets again only after up to two minutes: that, too, is little of half an hour.
+	if again, err = f.halt(ctx, kubelet); err != nil {
+		return "", err
+	}
+	if err := again(); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("away for %.0f s, with sessions of %s", took.Seconds(), longSession), f.awaitController(ctx)
 }
 

@@ -60,7 +60,7 @@ func during(name string, do func(context.Context, *fleet) (note string, err erro
 			return err
 		}
 		// Only what comes next may be to blame for what is seen next.
-		if err := f.await(ctx, "every Secret is as new as it should be", f.fresh); err != nil {
+		if err := f.awaitFresh(ctx, sdkSession); err != nil {
 			return err
 		}
 		f.begin(name)
@@ -124,12 +124,13 @@ func (f *fleet) end() {
 	}
 }
 
-// fresh tells whether every Secret has a session of the usual length, and none waits to be renewed.
-func (f *fleet) fresh() (bool, error) { return f.renewed(sdkSession), nil }
-
-// renewed tells whether every Secret has a session of that length, and none waits to be renewed.
-func (f *fleet) renewed(length time.Duration) bool {
-	return !slices.ContainsFunc(f.users, func(u *user) bool { return !u.renewed(time.Now()) || u.life().Round(2*time.Second) != length })
+// awaitFresh waits until every Secret has a session of that length, none is to be renewed, and every pod has the files.
+func (f *fleet) awaitFresh(ctx context.Context, length time.Duration) error {
+	return f.await(ctx, fmt.Sprintf("every pod has a new session of %s", length), func() (bool, error) {
+		return !slices.ContainsFunc(f.users, func(u *user) bool {
+			return !u.renewed(time.Now()) || u.life().Round(2*time.Second) != length || !u.mounted()
+		}), nil
+	})
 }
 
 // follow lets time pass.

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -69,6 +71,13 @@ func (u *user) look(ctx context.Context, c *cluster, calls []ststest.Call) error
 		}
 	}
 	return u.lookCluster(ctx, c)
+}
+
+// mounted tells whether the pod has the files of the Secret that there is now.
+func (u *user) mounted() bool {
+	file := filepath.Join(kubeletDir, "pods", string(u.pod.UID), "volumes", "kubernetes.io~secret", "aws-iam", secret.StaticKey)
+	text, err := os.ReadFile(file) //nolint:gosec // of the kubelet
+	return err == nil && u.held.AccessKeyID != "" && strings.Contains(string(text), u.held.AccessKeyID)
 }
 
 // heard takes in a call of STS. Some SDKs repeat a call that was refused, and their program never hears of it.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -51,6 +52,8 @@ type cluster struct {
 	fail    context.CancelCauseFunc
 	fleet   *fleet // nil until it is wanted
 	tables  []*table
+	// compacted is the revision of etcd before which it knows nothing.
+	compacted json.Number
 }
 
 // up brings everything up, and says how long each part took.

@@ -23,6 +23,10 @@ func (c *cluster) compact(ctx context.Context) error {
 	if err := c.etcd(ctx, "/v3/kv/range", `{"key":"AA=="}`, &now); err != nil {
 		return err
 	}
+	if now.Header.Revision == c.compacted {
+		return nil // nothing was written since
+	}
+	c.compacted = now.Header.Revision
 	return c.etcd(ctx, "/v3/kv/compaction", fmt.Sprintf(`{"revision":%s,"physical":true}`, now.Header.Revision), &struct{}{})
 }
 

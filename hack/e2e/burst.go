@@ -5,11 +5,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/pkg/credentials/ststest"
@@ -25,6 +28,8 @@ const (
 	overdue = 15 * time.Second
 	// creators are how many create pods at a time.
 	creators = 8
+	// burstPatience is how long all of it may take: what the new pods wait at the worst, and less than the old have left.
+	burstPatience = halfSession
 )
 
 // burst lets new pods come just when the Secrets of as many others are due, all at once, because STS was away. The pods are held back from the node,
@@ -33,7 +38,14 @@ func burst(ctx context.Context, f *fleet) (note string, err error) {
 	if err := f.crowd(ctx, "old"); err != nil {
 		return "", err
 	}
-	if err := f.await(ctx, "the first pods have their Secrets", func() (bool, error) { return f.issuedSince(ctx, "old", f.began) }); err != nil {
+	if err := f.await(ctx, "the first pods have their Secrets", func() (bool, error) {
+		secrets, err := f.issuedTo(ctx, "old", f.began)
+		return len(secrets) == crowd, err
+	}); err != nil {
+		return "", err
+	}
+	before, err := f.issuedTo(ctx, "old", f.began)
+	if err != nil {
 		return "", err
 	}
 	if _, err := f.sts(ctx, overdue, ststest.ConnectionReset); err != nil {
@@ -44,16 +56,22 @@ func burst(ctx context.Context, f *fleet) (note string, err error) {
 		return "", err
 	}
 	created := time.Since(back)
+	var after map[string]types.UID
 	if err := f.await(ctx, "all Secrets are there and renewed", func() (bool, error) {
-		old, err := f.issuedSince(ctx, "old", back)
-		if err != nil || !old {
+		newcomers, err := f.issuedTo(ctx, "new", back)
+		if err != nil || len(newcomers) < crowd {
 			return false, err
 		}
-		return f.issuedSince(ctx, "new", back)
+		after, err = f.issuedTo(ctx, "old", back)
+		return len(after) == crowd, err
 	}); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d pods in %.1f s, all %d Secrets new after %.0f s", crowd, created.Seconds(), 2*crowd, time.Since(back).Seconds()),
+	took := time.Since(back)
+	if took > burstPatience || !maps.Equal(before, after) {
+		return "", fmt.Errorf("after %s; the Secrets of the first pods are the same: %t", took, maps.Equal(before, after))
+	}
+	return fmt.Sprintf("%d pods in %.1f s, all %d Secrets new after %.0f s", crowd, created.Seconds(), 2*crowd, took.Seconds()),
 		f.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.HasLabels{crowdLabel}, client.GracePeriodSeconds(0))
 }
 
@@ -81,26 +99,17 @@ func waiting(name, crowd string) *corev1.Pod {
 	}
 }
 
-// issuedSince tells whether every pod of a crowd has a Secret whose credentials were issued since some moment.
-func (f *fleet) issuedSince(ctx context.Context, crowd string, since time.Time) (bool, error) {
+// issuedTo are the Secrets of a crowd whose credentials were issued since some moment.
+func (f *fleet) issuedTo(ctx context.Context, crowd string, since time.Time) (map[string]types.UID, error) {
 	var secrets corev1.SecretList
-	if err := f.Cluster.List(ctx, &secrets, client.InNamespace(namespace), client.MatchingLabels{secret.OwnerLabel: secret.OwnerValue}); err != nil {
-		return false, err
-	}
-	issued := map[string]bool{}
+	err := f.Cluster.List(ctx, &secrets, client.InNamespace(namespace), client.MatchingLabels{secret.OwnerLabel: secret.OwnerValue})
+	found := map[string]types.UID{}
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
 		session, known := f.STS.IssuedTo(s.Annotations[secret.AccessKeyIDAnnotation])
-		issued[s.Name] = known && !session.Issued.Before(since)
-	}
-	return allIssued(crowd, issued), nil
-}
-
-func allIssued(name string, issued map[string]bool) bool {
-	for i := range crowd {
-		if !issued[fmt.Sprintf("aws-iam-%s-%d", name, i)] {
-			return false
+		if known && !session.Issued.Before(since) && strings.HasPrefix(s.Name, "aws-iam-"+crowd+"-") {
+			found[s.Name] = s.UID
 		}
 	}
-	return true
+	return found, err
 }

@@ -133,12 +133,18 @@ func (c *cluster) quickenKubelet(ctx context.Context) error {
 }
 
 // command runs a program that ends by itself. What it prints is told if it fails.
-func (*cluster) command(ctx context.Context, name string, args ...string) error {
+func (c *cluster) command(ctx context.Context, name string, args ...string) error {
+	_, err := c.output(ctx, name, args...)
+	return err
+}
+
+// output is what a program prints that ends by itself.
+func (*cluster) output(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // one of a few
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
-	return nil
+	return string(out), nil
 }
 
 // kubectl runs it as the administrator.

@@ -4,8 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,6 +26,8 @@ import (
 const (
 	// halfSession is how long what the controller needs may be away without any harm to a pod.
 	halfSession = sdkSession / 2
+	// twoRenewals is long enough for most Secrets to be renewed twice.
+	twoRenewals = sdkSession / 3
 	// killing is how long the controller is killed again and again. After each kill it is left in peace for killPause and up to as long again: the
 	// Lease of a leader that was killed is another's after 13 s.
 	killing   = 5 * time.Minute
@@ -34,8 +39,8 @@ func kills(ctx context.Context, f *fleet) (note string, err error) {
 	killed, began := 0, time.Now()
 	for time.Since(began) < killing {
 		n, err := f.killController(ctx)
-		if err != nil {
-			return "", err
+		if err != nil || n == 0 {
+			return "", errors.Join(err, fmt.Errorf("%d controllers were killed", n))
 		}
 		killed += n
 		if err := f.follow(ctx, killPause+rand.N(killPause)); err != nil { //nolint:gosec // no secret
@@ -114,7 +119,7 @@ func apiServerRestarted(ctx context.Context, f *fleet) (note string, err error) 
 	if err := f.restartAPIServer(ctx, again); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("etcd compacted meanwhile, answered after %.0f s", time.Since(began).Seconds()), f.follow(ctx, 0)
+	return fmt.Sprintf("etcd compacted meanwhile, answered after %.0f s", time.Since(began).Seconds()), nil
 }
 
 // longSession is how long sessions last where the Lease may have to pass on after the fault: the 16 s that this takes at the worst are little of half an
@@ -125,6 +130,10 @@ const longSession = 3 * time.Minute
 func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 	f.STS.SetSessionLifetime(longSession)
 	if err := f.awaitFresh(ctx, longSession); err != nil {
+		return "", err
+	}
+	restarts, err := f.restarts(ctx)
+	if err != nil {
 		return "", err
 	}
 	again, err := f.halt(ctx, kubeAPIServer)
@@ -147,12 +156,32 @@ func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 	if err := again(); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("away for %.0f s, with sessions of %s", took.Seconds(), longSession), f.awaitController(ctx)
+	if err := f.awaitController(ctx); err != nil {
+		return "", err
+	}
+	now, err := f.restarts(ctx)
+	if err == nil && now-restarts != 1 {
+		err = fmt.Errorf("controllers ended %d times, and not only the leader once", now-restarts)
+	}
+	return fmt.Sprintf("away for %.0f s, with sessions of %s; the leader ended once, and waited", took.Seconds(), longSession), err
+}
+
+// restarts is how often a container of the controller was started again.
+func (c *cluster) restarts(ctx context.Context) (restarts int32, err error) {
+	var running corev1.PodList
+	err = c.Cluster.List(ctx, &running, client.InNamespace(kubeSystem), client.MatchingLabels{"application": controllerName})
+	for i := range running.Items {
+		for _, status := range running.Items[i].Status.ContainerStatuses {
+			restarts += status.RestartCount
+		}
+	}
+	return restarts, err
 }
 
 // watchesReset compacts etcd and breaks every connection of pods with the API server, three times.
 func watchesReset(ctx context.Context, f *fleet) (note string, err error) {
 	rule := "INPUT -s " + pods + " -d " + apiAddress + " -p tcp -j REJECT --reject-with tcp-reset"
+	refused := 0
 	for range 3 {
 		if err := f.compact(ctx); err != nil {
 			return "", err
@@ -163,6 +192,11 @@ func watchesReset(ctx context.Context, f *fleet) (note string, err error) {
 		if err := f.follow(ctx, 3*time.Second); err != nil { // the leader's Lease is renewed meanwhile
 			return "", err
 		}
+		hit, err := f.hits(ctx)
+		if err != nil || hit == 0 {
+			return "", errors.Join(err, fmt.Errorf("%d packets were refused", hit))
+		}
+		refused += hit
 		if err := f.filter(ctx, false, rule); err != nil {
 			return "", err
 		}
@@ -170,7 +204,18 @@ func watchesReset(ctx context.Context, f *fleet) (note string, err error) {
 			return "", err
 		}
 	}
-	return "three times 3 s", nil
+	return fmt.Sprintf("three times 3 s, %d packets refused", refused), nil
+}
+
+// hits is how many packets the first rule of INPUT has seen.
+func (c *cluster) hits(ctx context.Context) (packets int, err error) {
+	rules, err := c.output(ctx, "iptables", "--wait", "--list-rules", "INPUT", "1", "--verbose")
+	if err != nil {
+		return 0, err
+	}
+	_, counters, _ := strings.Cut(rules, " -c ")
+	_, err = fmt.Sscan(counters, &packets)
+	return packets, err
 }
 
 // assumeRole is the operation that only the controller calls, so that faults of it are its own.
@@ -190,7 +235,25 @@ func stsHangs(ctx context.Context, f *fleet) (note string, err error) {
 func (f *fleet) sts(ctx context.Context, d time.Duration, fault ststest.Fault) (note string, err error) {
 	f.STS.SetFault(fault, assumeRole)
 	defer f.STS.SetFault(ststest.NoFault)
-	return fmt.Sprintf("%s for %.0f s", fault, d.Seconds()), f.follow(ctx, d)
+	code := fault.String()
+	if fault == ststest.Throttled {
+		code = "Throttling"
+	}
+	met, err := f.met(code, func() error { return f.follow(ctx, d) })
+	return fmt.Sprintf("%s for %.0f s, %d calls", fault, d.Seconds(), met), err
+}
+
+// met counts the controller's calls that end in some way while something is done. There has to be one, or nothing was tried.
+func (f *fleet) met(code string, do func() error) (calls int, err error) {
+	outcome := ststest.Outcome{Operation: assumeRole, Code: code}
+	before := f.STS.Counts()[outcome]
+	if err := do(); err != nil {
+		return 0, err
+	}
+	if calls = f.STS.Counts()[outcome] - before; calls == 0 {
+		return 0, fmt.Errorf("no call of the controller ended with %q", code)
+	}
+	return calls, nil
 }
 
 // stsSlow lets each answer take so long that it is just waited for.
@@ -198,17 +261,19 @@ func stsSlow(ctx context.Context, f *fleet) (note string, err error) {
 	const latency = 4 * time.Second
 	f.STS.SetLatency(latency, assumeRole)
 	defer f.STS.SetLatency(stsLatency)
-	return fmt.Sprintf("%.0f s an answer, for %.0f s", latency.Seconds(), halfSession.Seconds()), f.follow(ctx, halfSession)
+	met, err := f.met("", func() error { return f.follow(ctx, twoRenewals) })
+	return fmt.Sprintf("%.0f s an answer, for %.0f s, %d calls", latency.Seconds(), twoRenewals.Seconds(), met), err
 }
 
 // stsThrottles lets STS refuse every call, and then all but one a second.
 func stsThrottles(ctx context.Context, f *fleet) (note string, err error) {
-	if _, err := f.sts(ctx, halfSession/2, ststest.Throttled); err != nil {
+	note, err = f.sts(ctx, halfSession/2, ststest.Throttled)
+	if err != nil {
 		return "", err
 	}
 	f.STS.SetRateLimit(1, assumeRole)
 	defer f.STS.SetRateLimit(0)
-	return fmt.Sprintf("every call for %.0f s, then all but one a second", (halfSession / 2).Seconds()), f.follow(ctx, halfSession/2)
+	return note + ", then all but one a second", f.follow(ctx, halfSession/2)
 }
 
 // clockAhead and clockBehind let the controller's clock be wrong by more than STS puts up with in a signature.
@@ -225,10 +290,26 @@ func (f *fleet) clock(ctx context.Context, offset time.Duration) (note string, e
 	if err := f.redeploy(ctx, clockImage, fmt.Sprintf("CLOCK_OFFSET=%.0f", offset.Seconds())); err != nil {
 		return "", err
 	}
-	if err := f.follow(ctx, halfSession); err != nil {
+	if err := f.follow(ctx, twoRenewals); err != nil {
+		return "", err
+	}
+	if err := f.leaderSays(ctx, "the machine's clock is "+offset.Abs().String()); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("by %s", offset), f.redeploy(ctx, controllerName+":latest", "CLOCK_OFFSET-")
+}
+
+// leaderSays returns an error unless the leader's log has a text in it.
+func (c *cluster) leaderSays(ctx context.Context, text string) error {
+	pod, err := c.leader(ctx)
+	if err != nil {
+		return err
+	}
+	said, err := os.ReadFile(filepath.Join(podLogs, kubeSystem+"_"+pod.Name+"_"+string(pod.UID), controllerName, "0.log"))
+	if err == nil && !strings.Contains(string(said), text) {
+		err = fmt.Errorf("the log of %s does not say: %s", pod.Name, text)
+	}
+	return err
 }
 
 // redeploy sets the image and an environment variable of the controller, and waits until all of it is so.
@@ -255,6 +336,9 @@ func (f *fleet) awaitController(ctx context.Context) error {
 // clockImage is the image with the clock that can be wrong.
 const clockImage = controllerName + ":clock"
 
+// mending is how long a Secret may stay spoiled.
+const mending = time.Second
+
 // byHand spoils every user's Secret and then deletes it, as somebody might who knows no better. Not the very file that the user reads, as the kubelet
 // may happen to take that at just this moment, and there is no help against that.
 func byHand(ctx context.Context, f *fleet) (note string, err error) {
@@ -279,7 +363,10 @@ func byHand(ctx context.Context, f *fleet) (note string, err error) {
 			worst = max(worst, took)
 		}
 	}
-	return fmt.Sprintf("%d edits and %d deletions, each mended within %d ms", 2*len(f.users), len(f.users), worst.Milliseconds()), f.follow(ctx, 0)
+	if worst > mending {
+		err = fmt.Errorf("a Secret was mended only after %s", worst)
+	}
+	return fmt.Sprintf("%d edits and %d deletions, each mended within %d ms", 2*len(f.users), len(f.users), worst.Milliseconds()), err
 }
 
 func (f *fleet) edit(ctx context.Context, u *user, patch string) error {

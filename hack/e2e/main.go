@@ -81,8 +81,11 @@ func parse(args []string) (options, *regexp.Regexp, error) {
 	if flags.NArg() > 0 {
 		return o, nil, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
-	if o.assets == "" {
+	switch {
+	case o.assets == "":
 		return o, nil, errors.New("--assets is missing")
+	case o.docs != "" && o.only != "":
+		return o, nil, errors.New("the docs have the tables of a whole run: leave out --run (RUN) or --docs (DOCS)")
 	}
 	chosen, err := regexp.Compile(o.only)
 	return o, chosen, err

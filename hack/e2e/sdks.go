@@ -176,6 +176,9 @@ func (f *fleet) look(ctx context.Context) error {
 // finish sees to it that what was done last has had the time to show, and that each SDK has rotated often enough.
 func (f *fleet) finish(ctx context.Context) error {
 	err := f.follow(ctx, sdkSession)
+	if err == nil {
+		err = f.awaitFresh(ctx, sdkSession)
+	}
 	f.end()
 	f.report()
 	for _, t := range f.tried {

@@ -26,6 +26,7 @@ type user struct {
 	pod    *corev1.Pod
 	calls  int             // that succeeded
 	failed int             // calls that did not, and those that STS refused
+	called time.Time       // when there was one more was seen
 	marked int             // of the calls those before the trial that is on
 	used   map[string]bool // access key IDs
 	lags   []time.Duration // for each rotation, from when STS issued new keys to when they were used
@@ -37,6 +38,9 @@ type user struct {
 	byHand  int             // how often it is going to be seen as deleted by the trial itself
 	stale   time.Duration
 }
+
+// silence is how long a program may make no call, which it ought to every second.
+const silence = 20 * time.Second
 
 // rolePrefix begins the names of all users' roles.
 const rolePrefix = "sdk-"
@@ -60,6 +64,11 @@ func (u *user) look(ctx context.Context, c *cluster, calls []ststest.Call) error
 	}
 	if u.failed = len(failed); u.failed > 0 {
 		return fmt.Errorf("%s: %s", u.name, strings.Join(failed, "; "))
+	}
+	if now := time.Now(); len(ok) > u.calls {
+		u.called = now
+	} else if !u.called.IsZero() && now.Sub(u.called) > silence {
+		return fmt.Errorf("%s has not called for %s", u.name, silence)
 	}
 	u.calls = len(ok)
 	if strange := slices.IndexFunc(ok, func(arn string) bool { return arn != identity(u.role()) }); strange >= 0 {

@@ -159,10 +159,13 @@ func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 	if err := f.awaitController(ctx); err != nil {
 		return "", err
 	}
-	now, err := f.restarts(ctx)
-	if err == nil && now-restarts != 1 {
-		err = fmt.Errorf("controllers ended %d times, and not only the leader once", now-restarts)
-	}
+	err = f.await(ctx, "the kubelet tells that the leader ended once", func() (bool, error) {
+		now, err := f.restarts(ctx)
+		if now > restarts+1 {
+			err = fmt.Errorf("controllers ended %d times, and not only the leader once", now-restarts)
+		}
+		return now == restarts+1, err
+	})
 	return fmt.Sprintf("away for %.0f s, with sessions of %s; the leader ended once, and waited", took.Seconds(), longSession), err
 }
 

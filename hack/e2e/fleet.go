@@ -18,6 +18,10 @@ import (
 const (
 	// sdkSession is how long the sessions of SDKs last: a second of it stands for a minute of the hour that they last elsewhere.
 	sdkSession = time.Minute
+	// halfSession is how long what the controller needs may be away without any harm to a pod.
+	halfSession = sdkSession / 2
+	// twoRenewals is long enough for most Secrets to be renewed twice.
+	twoRenewals = sdkSession / 3
 	// rotations is how often each SDK has to take up new keys.
 	rotations = 5
 	// fleetPatience is how long anything may take that the fleet waits for.

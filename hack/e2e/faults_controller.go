@@ -1,0 +1,53 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// killing is how long the controller is killed again and again. After each kill it is left in peace for killPause and up to as long again: the
+	// Lease of a leader that was killed is another's after 13 s.
+	killing   = 5 * time.Minute
+	killPause = 20 * time.Second
+)
+
+// kills ends every replica of the controller by SIGKILL, at random moments.
+func kills(ctx context.Context, f *fleet) (note string, err error) {
+	killed, began := 0, time.Now()
+	for time.Since(began) < killing {
+		n, err := f.killController(ctx)
+		if err != nil || n == 0 {
+			return "", errors.Join(err, fmt.Errorf("%d controllers were killed", n))
+		}
+		killed += n
+		if err := f.follow(ctx, killPause+rand.N(killPause)); err != nil { //nolint:gosec // no secret
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d controllers killed", killed), nil
+}
+
+// killController kills every replica, and deletes their pods: what the kubelet starts again it would start later each time.
+func (c *cluster) killController(ctx context.Context) (killed int, err error) {
+	pids, err := processes(controllerName)
+	for _, pid := range pids {
+		if syscall.Kill(pid, syscall.SIGKILL) == nil {
+			killed++
+		}
+	}
+	if err != nil {
+		return killed, err
+	}
+	return killed, c.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(kubeSystem),
+		client.MatchingLabels{"application": controllerName}, client.GracePeriodSeconds(0))
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/hack/sandbox"
+	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+// mending is how long a Secret may stay spoiled.
+const mending = time.Second
+
+// byHand spoils every user's Secret and then deletes it, as somebody might who knows no better. Not the very file that the user reads, as the kubelet
+// may happen to take that at just this moment, and there is no help against that.
+func byHand(ctx context.Context, f *fleet) (note string, err error) {
+	var worst time.Duration
+	for _, u := range f.users {
+		for _, spoil := range []func(context.Context) error{
+			func(ctx context.Context) error {
+				return f.edit(ctx, u, `{"data":{"container.json":null,"expire":"bmV2ZXI="}}`)
+			},
+			func(ctx context.Context) error {
+				return f.edit(ctx, u, `{"metadata":{"annotations":{"iam.amazonaws.com/role-arn":null,"iam.amazonaws.com/issued-at":"never"}}}`)
+			},
+			func(ctx context.Context) error {
+				u.byHand++
+				return f.Cluster.Delete(ctx, &corev1.Secret{ObjectMeta: objectMeta(u.secretKey())})
+			},
+		} {
+			took, err := f.mended(ctx, u, spoil)
+			if err != nil {
+				return "", err
+			}
+			worst = max(worst, took)
+		}
+	}
+	if worst > mending {
+		err = fmt.Errorf("a Secret was mended only after %s", worst)
+	}
+	return fmt.Sprintf("%d edits and %d deletions, each mended within %d ms", 2*len(f.users), len(f.users), worst.Milliseconds()), err
+}
+
+func (f *fleet) edit(ctx context.Context, u *user, patch string) error {
+	s := corev1.Secret{ObjectMeta: objectMeta(u.secretKey())}
+	return f.Cluster.Patch(ctx, &s, client.RawPatch("application/merge-patch+json", []byte(patch)))
+}
+
+// mended spoils a user's Secret, and tells how long it takes until there are new credentials in it.
+func (f *fleet) mended(ctx context.Context, u *user, spoil func(context.Context) error) (time.Duration, error) {
+	_, before := f.STS.CallsAfter(0)
+	if err := spoil(ctx); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	err := sandbox.Await(ctx, "the Secret of "+u.name+" is mended", func() (bool, error) {
+		var s corev1.Secret
+		if err := f.Cluster.Get(ctx, u.secretKey(), &s); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		calls, _ := f.STS.CallsAfter(before)
+		return holdsOneOf(&s, calls), nil
+	})
+	return time.Since(began), err
+}
+
+// holdsOneOf tells whether the Secret holds the credentials that one of the calls gave.
+func holdsOneOf(s *corev1.Secret, calls []ststest.Call) bool {
+	return slices.ContainsFunc(calls, func(call ststest.Call) bool {
+		return call.AccessKeyID != "" && call.AccessKeyID == s.Annotations[secret.AccessKeyIDAnnotation]
+	})
+}
+
+func objectMeta(key client.ObjectKey) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
+}

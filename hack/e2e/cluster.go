@@ -128,9 +128,9 @@ func (c *cluster) node(context.Context) error {
 		group string
 		args  []string
 	}{
-		{user: "system:kube-scheduler", args: []string{"kube-scheduler", "--leader-elect=false"}},
+		{user: "system:kube-scheduler", args: []string{kubeScheduler, "--leader-elect=false"}},
 		{user: "system:kube-controller-manager", args: []string{
-			"kube-controller-manager", "--leader-elect=false", "--use-service-account-credentials",
+			kubeControllerManager, "--leader-elect=false", "--use-service-account-credentials",
 			"--service-account-private-key-file=" + filepath.Join(c.API.ControlPlane.GetAPIServer().CertDir, "sa-signer.key"),
 			"--root-ca-file=" + filepath.Join(dir, "ca.crt"),
 		}},

@@ -66,7 +66,7 @@ func (c *cluster) halt(ctx context.Context, name string) (again func() error, er
 	if err != nil || len(pids) != 1 {
 		return nil, errors.Join(err, fmt.Errorf("%d processes are %s", len(pids), name))
 	}
-	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pids[0]), "cmdline"))
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pids[0]) + "/cmdline")
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +109,10 @@ func processes(name string) (pids []int, err error) {
 }
 
 const (
-	kubeAPIServer = "kube-apiserver"
-	kubelet       = "kubelet"
+	kubeAPIServer         = "kube-apiserver"
+	kubeControllerManager = "kube-controller-manager"
+	kubeScheduler         = "kube-scheduler"
+	kubelet               = "kubelet"
 )
 
 // restartAPIServer starts it again after halt, and waits until it answers.

@@ -97,12 +97,15 @@ func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 		return "", err
 	}
 	took := time.Since(began)
-	// It would look at its Secrets again only after up to two minutes: that, too, is little of half an hour.
-	if again, err = f.halt(ctx, kubelet); err != nil {
-		return "", err
-	}
-	if err := again(); err != nil {
-		return "", err
+	// They would ask the API server again only after one or two minutes: that, too, is little of half an hour.
+	for _, name := range []string{kubelet, kubeScheduler, kubeControllerManager} {
+		again, err := f.halt(ctx, name)
+		if err == nil {
+			err = again()
+		}
+		if err != nil {
+			return "", err
+		}
 	}
 	if err := f.awaitController(ctx); err != nil {
 		return "", err

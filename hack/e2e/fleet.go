@@ -100,9 +100,10 @@ func (c *cluster) callers(ctx context.Context) (*fleet, error) {
 		f.users = append(f.users, u)
 	}
 	c.fleet = f
-	return f, f.await(ctx, "every SDK has called", func() (bool, error) {
+	err = f.await(ctx, "every SDK has called", func() (bool, error) {
 		return !slices.ContainsFunc(f.users, func(u *user) bool { return u.calls == 0 }), nil
 	})
+	return f, err
 }
 
 // begin begins a trial, and ends the one before.

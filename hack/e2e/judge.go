@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -148,7 +149,7 @@ func (c *cluster) tellWitnesses(witnesses []*witness) error {
 		if len(w.identities) > 0 {
 			last = w.identities[len(w.identities)-1]
 		}
-		t.rows = append(t.rows, []string{w.title, w.version, fmt.Sprint(len(w.identities)), fmt.Sprint(len(w.failed)), "`" + last + "`"})
+		t.rows = append(t.rows, []string{w.title, w.version, strconv.Itoa(len(w.identities)), strconv.Itoa(len(w.failed)), "`" + last + "`"})
 		err := w.against()
 		if err == nil && len(w.identities) < judgedCalls {
 			err = fmt.Errorf("%s has made %d calls, not %d", w.name, len(w.identities), judgedCalls)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -93,7 +94,7 @@ func (f *fleet) report() {
 	trials := table{name: "trials", header: []string{"trial", "seconds", "calls", "failed", "Secrets deleted wrongly", "stale longest, s", "what happened"}}
 	for _, t := range f.tried {
 		trials.rows = append(trials.rows, []string{
-			t.name, seconds(t.took), fmt.Sprint(t.calls), fmt.Sprint(t.failed), fmt.Sprint(t.deleted), seconds(t.stale), t.note,
+			t.name, seconds(t.took), strconv.Itoa(t.calls), strconv.Itoa(t.failed), strconv.Itoa(t.deleted), seconds(t.stale), t.note,
 		})
 	}
 	fmt.Printf("Sessions of %s\n", sdkSession)
@@ -110,7 +111,7 @@ func (f *fleet) report() {
 			p50, worst = median(u.lags), u.lags[len(u.lags)-1]
 		}
 		sdks.rows = append(sdks.rows, []string{
-			u.title, u.version, "`" + u.file() + "`", fmt.Sprint(u.calls), fmt.Sprint(u.failed), fmt.Sprint(len(u.lags)), seconds(p50), seconds(worst), seconds(u.left),
+			u.title, u.version, "`" + u.file() + "`", strconv.Itoa(u.calls), strconv.Itoa(u.failed), strconv.Itoa(len(u.lags)), seconds(p50), seconds(worst), seconds(u.left),
 		})
 	}
 	f.add(&sdks)

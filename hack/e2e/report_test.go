@@ -28,7 +28,7 @@ func TestATableGoesIntoItsPlaceInTheDocs(t *testing.T) {
 		}
 	}
 	want := "# B\n<!-- make e2e: other -->\nthat\n<!-- end -->\n\n<!-- make e2e: this -->\n| SDK | calls |\n|---|---|\n| Go v2 | 7 |\n<!-- end -->\nafter\n"
-	if got, err := os.ReadFile(filepath.Join(folder, "b.md")); err != nil || string(got) != want {
+	if got, err := os.ReadFile(filepath.Join(folder, "b.md")); err != nil || string(got) != want { //nolint:gosec // of the test
 		t.Errorf("%v, the file is\n%s\nwant\n%s", err, got, want)
 	}
 

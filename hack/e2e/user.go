@@ -124,7 +124,7 @@ func (u *user) lookCluster(ctx context.Context, c *cluster) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: its pod is gone", u.name)
 	case err != nil:
-		return nil //nolint:nilerr // see above
+		return nil
 	case ended(u.pod):
 		return fmt.Errorf("%s has ended", u.name)
 	}

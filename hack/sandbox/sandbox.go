@@ -58,11 +58,10 @@ func StartAt(dir, api, sts string, flags map[string]string) (s *Sandbox, err err
 	if serving.Address, serving.Port, err = net.SplitHostPort(api); err != nil {
 		return s, err
 	}
-	if err = s.certify(serving.Address); err != nil {
+	if err := s.certify(serving.Address); err != nil {
 		return s, err
 	}
-	err = s.start(flags)
-	return s, err
+	return s, s.start(flags)
 }
 
 // certify makes the API server's certificate. It is an hour old, as that of a cluster mostly is, and not of this moment, as envtest's are: clients
@@ -80,7 +79,7 @@ func (s *Sandbox) certify(address string) error {
 			return err
 		}
 		if name == "apiserver" {
-			server.SecureServing.CA = certificate
+			server.CA = certificate
 		}
 	}
 	return nil

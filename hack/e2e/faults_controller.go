@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// killing is how long the controller is killed again and again. After each kill it is left in peace for killPause and up to as long again: the
-	// Lease of a leader that was killed is another's after 13 s.
-	killing   = 5 * time.Minute
-	killPause = 20 * time.Second
+	// killing is how long the controller is killed again and again. After each kill it is left in peace for killPause and up to moreKillPause: the Lease
+	// of a leader that was killed is another's after 13 s, which begin when the next process has started, and are looked at every 2.4 s.
+	killing       = 5 * time.Minute
+	killPause     = 24 * time.Second
+	moreKillPause = 16 * time.Second
 )
 
 // kills ends every replica of the controller by SIGKILL, at random moments.
@@ -30,7 +31,7 @@ func kills(ctx context.Context, f *fleet) (note string, err error) {
 			return "", errors.Join(err, fmt.Errorf("%d controllers were killed", n))
 		}
 		killed += n
-		if err := f.follow(ctx, killPause+rand.N(killPause)); err != nil { //nolint:gosec // no secret
+		if err := f.follow(ctx, killPause+rand.N(moreKillPause)); err != nil { //nolint:gosec // no secret
 			return "", err
 		}
 	}

@@ -47,15 +47,16 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, b
 	g.role = arn.String()
 	g.dryRun = r.settings.DryRunAuthorization
 	var failed []error
+	now := r.machine.Now() // before anybody is asked
 	for subject, wants := range g.subjects() {
-		verdict, known := r.verdicts.get(g.name, subject, arn, g.now)
+		verdict, known := r.verdicts.get(g.name, subject, arn, now)
 		if !known {
 			var err error
 			if verdict, err = r.authorizer(ctx, policy.Request{Subject: subject, Role: arn, Base: base}); err != nil {
 				failed = append(failed, err)
 				continue
 			}
-			r.verdicts.put(g.name, subject, arn, verdict, g.now)
+			r.verdicts.put(g.name, subject, arn, verdict, now)
 		}
 		if verdict.Allowed {
 			g.verdict = verdict
@@ -75,7 +76,9 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, b
 	default:
 		g.unready = errors.Join(failed...)
 	}
-	g.recheck = r.verdicts.settled(g.name.Namespace, g.verdict.Allowed, g.now)
+	if settled := r.verdicts.settled(g.name.Namespace, g.verdict.Allowed, now); !settled.IsZero() {
+		g.recheck = r.bySTS(settled)
+	}
 }
 
 // refusedPods are pods of one ServiceAccount that may not have the role, and why. For an AWSIAMRole there are none: its conditions tell.

@@ -10,6 +10,7 @@ import (
 	"kube-aws-iam-controller/controllers"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/credentials/ststest"
+	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -139,6 +140,23 @@ func TestARestartWithAWrongClockRenewsInTime(t *testing.T) {
 			w.renewedInTime(s)
 		})
 	}
+}
+
+// What has been asked about rights is not taken for newer than a change of them because the clock was set back in between.
+func TestARightWithdrawnAfterTheClockWasCorrected(t *testing.T) {
+	w := newWorld(t)
+	binding := w.grant("orders", w.serviceAccount("shop"))
+	w.grant("reports", w.serviceAccount("shop"))
+	w.start(modes(policy.ModeRBAC))
+	w.pod("app", role("orders"), as("shop"))
+	w.wait("aws-iam-orders")
+
+	w.machineAhead(2 * time.Hour)
+	w.pod("other", role("reports"), as("shop"))
+	w.wait("aws-iam-reports")
+	w.eventually("corrected", func() bool { return w.metric("clock_offset_seconds") > time.Hour.Seconds() })
+	w.must(w.Delete(t.Context(), binding))
+	w.waitGone("aws-iam-orders")
 }
 
 // STS is away when the controller begins: it works by the machine's clock, and by that of STS as soon as that answers.

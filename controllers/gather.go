@@ -51,7 +51,8 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		grace:   r.settings.UnusedGracePeriod,
 	}}
 	g.seed = name == r.settings.Seed
-	g.wants, g.unwantedSince = r.pods.wanting(name)
+	wants, noneSince := r.pods.wanting(name)
+	g.wants, g.unwantedSince = wants, r.bySTS(noneSince)
 	existing, err := r.find(ctx, g)
 	if err != nil {
 		return nil, err

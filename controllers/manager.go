@@ -47,11 +47,10 @@ type Options struct {
 	Self *corev1.Pod
 	// Resync is how often waiting refreshes are looked through for urgent ones.
 	Resync time.Duration
-	Log    logr.Logger
+	// Clock is the machine's. Time that passes is measured by it, as nobody corrects it; when credentials expire is told by that of Credentials.
+	Clock clock.PassiveClock
+	Log   logr.Logger
 }
-
-// clock is that of STS, by which credentials expire, and everything else goes by it, too.
-func (o *Options) clock() clock.PassiveClock { return o.Credentials.Clock() }
 
 // files are what pods find in a Secret besides credentials.
 func (o *Options) files() secret.Files {
@@ -114,7 +113,7 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 	return &reconciler{
 		client:      m.GetClient(),
 		live:        m.GetAPIReader(),
-		pods:        newPodStore(o.scopes(), o.MountPath, o.clock()),
+		pods:        newPodStore(o.scopes(), o.MountPath, o.Clock),
 		working:     identityOf(o.Credentials),
 		own:         identityOf(o.Credentials.Own()),
 		base:        o.Credentials.Base,
@@ -123,8 +122,9 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 		files:       o.files(),
 		settings:    o.Settings,
 		metrics:     o.Metrics,
-		clock:       o.clock(),
-		events:      newAnnouncer(m.GetEventRecorder(Name), o.clock()),
+		clock:       o.Credentials.Clock(),
+		machine:     o.Clock,
+		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
 		failures:    newFailures(),
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),
@@ -178,8 +178,8 @@ func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch)
 		return err
 	}
 	sources := []source.Source{
-		source.Kind(m.GetCache(), &corev1.Secret{}, secretHandler(o.clock())),
-		podSource{pods: r.pods, secrets: m.GetCache(), clock: o.clock()},
+		source.Kind(m.GetCache(), &corev1.Secret{}, secretHandler(o.Credentials.Clock())),
+		podSource{pods: r.pods, secrets: m.GetCache(), clock: o.Credentials.Clock()},
 	}
 	if r.servesRoles {
 		sources = append(sources, source.Kind(m.GetCache(), &v1.AWSIAMRole{}, roleHandler()))
@@ -187,7 +187,7 @@ func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch)
 	if seed != nil {
 		sources = append(sources, seedSource{seed})
 	}
-	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.clock()}
+	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.Clock}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
 		sources = append(sources, source.Kind(m.GetCache(), metadataOf(kind), policies.funcs()))
 	}

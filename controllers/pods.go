@@ -20,7 +20,7 @@ type wanter struct {
 	name           types.NamespacedName
 	uid            types.UID
 	serviceAccount string
-	// since is when the controller first saw the pod.
+	// since is when the controller first saw the pod, by the machine's clock, as are all times here.
 	since   time.Time
 	demands []demand.Demand
 	// told is what the pod was told; guarded by the store's lock.

@@ -53,11 +53,12 @@ type reconciler struct {
 	files    secret.Files
 	settings Settings
 	metrics  *metrics.Metrics
-	clock    clock.PassiveClock
-	events   announcer
-	failures *failures
-	verdicts *verdicts
-	writes   *writes
+	// clock is that of STS, by which credentials expire. It may be corrected at any moment, so what has to do with no credentials is timed by the machine's.
+	clock, machine clock.PassiveClock
+	events         announcer
+	failures       *failures
+	verdicts       *verdicts
+	writes         *writes
 }
 
 // identity is somebody for AWS.
@@ -107,6 +108,11 @@ func (r *reconciler) until(at, began time.Time) time.Duration {
 		return 0
 	}
 	return at.Sub(now)
+}
+
+// bySTS is what the clock of STS shows, or showed, when that of the machine does.
+func (r *reconciler) bySTS(machine time.Time) time.Time {
+	return r.clock.Now().Add(-r.machine.Since(machine))
 }
 
 // carryOutTimeout bounds what is begun and must not be broken off: a signal to end waits for it, within the manager's patience of 30 seconds.

@@ -28,6 +28,16 @@ func TestUntilAcrossACorrection(t *testing.T) {
 	}
 }
 
+// How long ago a pod went is not changed by a correction of the clock, there or back.
+func TestAMomentAcrossACorrection(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+		r := &reconciler{machine: clocktesting.NewFakePassiveClock(noon), clock: clocktesting.NewFakePassiveClock(noon.Add(-ahead))}
+		if got := r.clock.Since(r.bySTS(noon.Add(-4 * time.Minute))); got != 4*time.Minute {
+			t.Errorf("ahead by %s, four minutes are %s", ahead, got)
+		}
+	}
+}
+
 // A failure that was noted by a clock that was ahead does not hold the next attempt back until that time has come.
 func TestAFailureOfAnotherClock(t *testing.T) {
 	name := types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"}

@@ -128,7 +128,7 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 	}
 	for _, w := range g.wants {
 		if !r.pods.wasServed(w.pod, g.name.Name) {
-			return w.pod.since
+			return r.bySTS(w.pod.since)
 		}
 	}
 	return g.now

@@ -59,7 +59,7 @@ type planted struct {
 
 func newSeedWatch(client kubernetes.Interface, o *Options) *seedWatch {
 	return &seedWatch{
-		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Own().Base, log: o.Log, clock: o.clock(),
+		client: client, name: o.Seed, plant: o.Credentials.Plant, base: o.Credentials.Own().Base, log: o.Log, clock: o.Credentials.Clock(),
 		known:   make(chan struct{}),
 		planted: planted{Seed: credentials.Seed{Name: "Secret " + o.Seed.String(), Lacking: "has not been read yet"}},
 	}

@@ -29,6 +29,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -243,6 +244,7 @@ func (w *world) options() controllers.Options {
 		MetricsAddress:          "0",
 		HealthAddress:           "0",
 		Resync:                  time.Second,
+		Clock:                   clock.RealClock{},
 		Log:                     logger,
 	}
 }

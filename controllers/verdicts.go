@@ -12,7 +12,8 @@ import (
 )
 
 // verdicts remembers who may have what is in a Secret, as long as the Secret is wanted, so that a pod which comes and goes costs no question.
-// An issue asks anew, and so does a change of what was asked about: of roles, bindings and Namespaces.
+// An issue asks anew, and so does a change of what was asked about: of roles, bindings and Namespaces. All its times are the machine's: by a clock that is
+// corrected, a verdict could be later than a change that came after it, and a right that was withdrawn would hold.
 type verdicts struct {
 	lock     sync.Mutex
 	bySecret map[types.NamespacedName][]judged // of one or few Subjects each

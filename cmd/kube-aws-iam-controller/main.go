@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -111,6 +112,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		HealthAddress:           o.healthAddress,
 		Self:                    self(),
 		Resync:                  resync,
+		Clock:                   clock.RealClock{},
 		Log:                     log,
 	})
 	if errors.Is(err, context.Canceled) { // told to end while it waited for the API server

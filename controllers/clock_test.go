@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ var wrongClocks = map[string]time.Duration{"ahead": 7 * time.Minute, "behind": -
 
 // machineAhead sets STS's clock, so that the controller's machine is ahead of it.
 func (w *world) machineAhead(ahead time.Duration) {
-	w.ahead = ahead
+	w.ahead.Store(int64(ahead))
 	w.sts.SetClock(w.now)
 }
 
@@ -157,6 +158,24 @@ func TestARightWithdrawnAfterTheClockWasCorrected(t *testing.T) {
 	w.eventually("corrected", func() bool { return w.metric("clock_offset_seconds") > time.Hour.Seconds() })
 	w.must(w.Delete(t.Context(), binding))
 	w.waitGone("aws-iam-orders")
+}
+
+// The clock of the machine is set while nobody asks STS for anything: that is noticed before anything is due, and nothing is removed.
+func TestAClockThatIsSetWhileTheControllerRuns(t *testing.T) {
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			deletions := w.watchForDeletions()
+			w.start()
+			w.pod("app", role("orders"))
+			w.wait("aws-iam-orders")
+			w.set.Store(int64(ahead))
+			w.eventually("noticed", func() bool { return math.Abs(w.metric("clock_offset_seconds")-ahead.Seconds()) < 2 })
+			if n := w.assumed("*") - 1 + deletions(); n > 0 {
+				t.Errorf("%d renewals and deletions of what is not due", n)
+			}
+		})
+	}
 }
 
 // STS is away when the controller begins: it works by the machine's clock, and by that of STS as soon as that answers.

@@ -45,7 +45,7 @@ type Options struct {
 	MetricsAddress, HealthAddress string
 	// Self is the controller's own pod, if it is one and knows.
 	Self *corev1.Pod
-	// Resync is how often waiting refreshes are looked through for urgent ones.
+	// Resync is how often waiting refreshes are looked through for urgent ones, and how often it is checked whether somebody set the machine's clock.
 	Resync time.Duration
 	// Clock is the machine's. Time that passes is measured by it, as nobody corrects it; when credentials expire is told by that of Credentials.
 	Clock clock.PassiveClock
@@ -100,6 +100,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	return m, errors.Join(
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: o.scopes(), pods: r.pods}),
 		m.Add(hello),
+		m.Add(clockCheck{o.Credentials, o.Resync}),
 		addController(m, o, r, seed),
 		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),

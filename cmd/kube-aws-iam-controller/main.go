@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return serve(ctx, log, &o)
 }
 
-// resync is how often refreshes that wait in the queue are looked through for urgent ones.
+// resync is how often refreshes that wait in the queue are looked through for urgent ones, and whether somebody set the machine's clock.
 const resync = time.Minute
 
 func serve(ctx context.Context, log logr.Logger, o *options) error {

@@ -116,6 +116,17 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	}
 }
 
+// CheckClock asks STS for the time, if somebody may have set the machine's clock since STS was heard last. Without an answer all stays as it is: nothing is
+// forgotten, and the next check asks again.
+func (c *Client) CheckClock(ctx context.Context) {
+	if !c.clock.stepped() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callerTimeout)
+	defer cancel()
+	_, _ = c.own.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}) // who it is was known, and an error tells the time, too
+}
+
 // Base is where roles are found that are asked for by name, as far as that is known without asking: by the options, or since the last success
 // of Caller. Otherwise it is zero.
 func (c *Client) Base() role.Base {

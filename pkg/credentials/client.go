@@ -38,6 +38,8 @@ type Options struct {
 	QPS float64
 	// Now is the time by the machine's clock, which may be wrong.
 	Now func() time.Time
+	// Elapsed is the time that has passed since some moment, by the machine's monotonic clock. Default: what Now tells of it.
+	Elapsed func() time.Duration
 	// ClockCorrected, if set, is called when STS's answers show that the machine's clock is wrong, and by how much it is ahead (behind if that is negative),
 	// or that it is right again: zero.
 	ClockCorrected func(ahead time.Duration)
@@ -99,7 +101,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}))
 	c := &Client{
 		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
-		clock: &Clock{machine: o.Now, corrected: o.ClockCorrected},
+		clock: newClock(&o),
 		seed:  &atomic.Pointer[Seed]{}, refusedSeed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
 	}
 	load = append(load, c.ofTheSDKsOwnCalls()...)

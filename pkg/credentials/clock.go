@@ -10,17 +10,39 @@ import (
 // is safe for concurrent use, and a clock.PassiveClock.
 type Clock struct {
 	machine   func() time.Time
+	elapsed   func() time.Duration
 	corrected func(ahead time.Duration) // may be nil
 	lock      sync.Mutex                // of who corrects
 	right     atomic.Pointer[moment]    // nil as long as the machine's clock is right
+	heard     atomic.Pointer[reading]   // when the call began that STS answered last; nil if there was none
 }
 
-// moment is one moment by the machine's clock and by that of STS.
-type moment struct{ machine, sts time.Time }
+// reading is what the two clocks of a machine show at one moment: the one that tells the time, and the monotonic one, which nobody sets.
+type reading struct {
+	wall    time.Time
+	elapsed time.Duration
+}
 
-// at is what the clock of STS shows when the machine's shows this. Go measures the time between by the machine's monotonic clock, so that somebody who sets
-// the machine's clock right does not set this one wrong.
-func (m *moment) at(machine time.Time) time.Time { return m.sts.Add(machine.Sub(m.machine)) }
+// moment is one moment by the machine's monotonic clock and by the clock of STS.
+type moment struct {
+	elapsed time.Duration
+	sts     time.Time
+}
+
+// at is what the clock of STS shows when the machine's do this.
+func (m *moment) at(r reading) time.Time { return m.sts.Add(r.elapsed - m.elapsed) }
+
+// newClock makes the Clock of a client.
+func newClock(o *Options) *Clock {
+	c := &Clock{machine: o.Now, elapsed: o.Elapsed, corrected: o.ClockCorrected}
+	if c.elapsed == nil {
+		start := o.Now()
+		c.elapsed = func() time.Duration { return o.Now().Sub(start) } // by Go's monotonic reading, where there is one
+	}
+	return c
+}
+
+func (c *Clock) read() reading { return reading{wall: c.machine().Round(0), elapsed: c.elapsed()} }
 
 const (
 	// maxClockError is how far the machine's clock may be off and is still believed. It is beyond what one answer leaves open, so a clock that is kept right,
@@ -34,11 +56,10 @@ const (
 
 // Now is the time.
 func (c *Clock) Now() time.Time {
-	now := c.machine()
 	if right := c.right.Load(); right != nil {
-		return right.at(now)
+		return right.at(c.read())
 	}
-	return now
+	return c.machine()
 }
 
 // Since is the time that has passed since then.
@@ -50,28 +71,35 @@ func (c *Clock) Ahead() time.Duration {
 	if right == nil {
 		return 0
 	}
-	now := c.machine()
-	return now.Sub(right.at(now))
+	now := c.read()
+	return now.wall.Sub(right.at(now))
 }
 
-// hear takes in the Date of an answer of STS, and when by the machine's clock the call began and its answer was there. Of the time between these, however
+// stepped tells whether somebody has set the machine's clock since STS was heard last, or the machine stood still, so that the one that is monotonic did, too.
+func (c *Clock) stepped() bool {
+	heard, now := c.heard.Load(), c.read()
+	return heard != nil && (now.wall.Sub(heard.wall)-(now.elapsed-heard.elapsed)).Abs() > maxClockError
+}
+
+// hear takes in the Date of an answer of STS, and when by the machine's clocks the call began and its answer was there. Of the time between these, however
 // long it was, nothing is known but that STS read its clock within it.
-func (c *Clock) hear(date, began, ended time.Time) {
+func (c *Clock) hear(date time.Time, began, ended reading) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
+	c.heard.Store(&began) // not when it ended: somebody may have set the clock in between
 	right, allowed := c.right.Load(), maxClockError
 	if right != nil {
 		allowed = maxErrorAgain
 	}
 	switch {
-	case agree(date, began, ended, allowed) && right == nil:
+	case agree(date, began.wall, ended.wall, allowed) && right == nil:
 		return
-	case agree(date, began, ended, allowed):
+	case agree(date, began.wall, ended.wall, allowed):
 		c.right.Store(nil)
 	case right != nil && agree(date, right.at(began), right.at(ended), maxClockError):
 		return
 	default: // the middle of what it can be
-		c.right.Store(&moment{machine: ended, sts: date.Add((dateResolution + ended.Sub(began)) / 2)})
+		c.right.Store(&moment{elapsed: ended.elapsed, sts: date.Add((dateResolution + ended.elapsed - began.elapsed) / 2)})
 	}
 	if c.corrected != nil {
 		c.corrected(c.Ahead())

@@ -116,6 +116,46 @@ func TestAClockThatIsSetRight(t *testing.T) {
 	}
 }
 
+// A clock that is set while nobody asks STS for anything is noticed by the check, whether STS answers to that at once or not.
+func TestAClockThatIsSetWhileAllIsQuiet(t *testing.T) {
+	for says, ahead := range wrong {
+		t.Run(says, func(t *testing.T) {
+			srv := start(t)
+			once(t)
+			signIn(t, srv.AddUser(account, "controller"))
+			srv.SetMaxSkew(0)
+			machine := newClock()
+			client := newClient(t, func(o *credentials.Options) {
+				o.Now, o.Elapsed = machine.Now, func() time.Duration { return 0 }
+			})
+			check := func(calls int, off time.Duration) {
+				t.Helper()
+				before := len(srv.Calls())
+				client.CheckClock(t.Context())
+				wantNear(t, "the difference", client.Clock().Ahead()-off)
+				if n := len(srv.Calls()) - before; n != calls {
+					t.Errorf("%d calls, want %d", n, calls)
+				}
+			}
+			check(0, 0) // nothing was asked yet
+			assume(t, client, session(t, appRole))
+			check(0, 0)
+			machine.Advance(ahead)
+			srv.SetFault(ststest.ConnectionReset)
+			check(1, 0)
+			if _, err := client.Caller(t.Context()); err != nil {
+				t.Error("who the controller is was forgotten:", err)
+			}
+			srv.SetFault(ststest.NoFault)
+			check(1, ahead)
+			check(0, ahead)
+			machine.Advance(-ahead)
+			check(1, 0)
+			check(0, 0)
+		})
+	}
+}
+
 // What the controller has of its own is kept for as long as it lives by STS's clock.
 func TestAWrongClockCostsNoIntermediateSessions(t *testing.T) {
 	for says, ahead := range wrong {

@@ -31,10 +31,10 @@ func (c *Client) observe(stack *middleware.Stack) error {
 			if awsmiddleware.GetServiceID(ctx) != sts.ServiceID {
 				return next.HandleFinalize(ctx, in)
 			}
-			start, began := time.Now(), c.options.Now()
+			start, began := time.Now(), c.clock.read()
 			out, metadata, err := next.HandleFinalize(ctx, in)
 			if date, ok := awsmiddleware.GetServerTime(metadata); ok {
-				c.clock.hear(date, began, c.options.Now())
+				c.clock.hear(date, began, c.clock.read())
 			}
 			if c.options.Observe == nil {
 				return out, metadata, err

@@ -22,18 +22,21 @@ const (
 	apiTimeout = 10 * time.Second
 	apiRetry   = time.Second
 	apiNews    = 30 * time.Second
+	// apiSettles is for how long an API server that comes up must say that it does not know a resource before that is believed: for a moment it answers, and has
+	// not read yet which CustomResourceDefinitions there are.
+	apiSettles = 5 * time.Second
 )
 
 // awaitAPIServer asks the API server until it tells whether the cluster has AWSIAMRoles. A process that ended instead would come back up to five minutes after
 // the API server: the kubelet waits that long before it starts one again that ended often. Until there is an answer, the probes say that the process lives
 // and is not ready.
 //
-// No error of the API server's is an end to it, and the log tells each: one that is coming up may for a moment know neither tokens nor rights.
+// No error of the API server's is an end to it, and the log tells of one every 30 seconds: one that is coming up may for a moment know neither tokens nor rights.
+// Nor does it know all resources then: that there are no AWSIAMRoles is believed of one that answers at once, or else when it has said so for 5 seconds.
 // The errors are those of a context that is done, and of an address of the probes that is none.
 func awaitAPIServer(ctx context.Context, api discovery.DiscoveryInterface, o *Options) (servesRoles bool, err error) {
-	servesRoles, err = serves(ctx, api)
-	if err == nil {
-		return servesRoles, nil
+	if err = serves(ctx, api); err == nil || apierrors.IsNotFound(err) {
+		return err == nil, nil
 	}
 	stop, listenErr := answerProbes(ctx, o.HealthAddress)
 	if listenErr != nil {
@@ -41,26 +44,35 @@ func awaitAPIServer(ctx context.Context, api discovery.DiscoveryInterface, o *Op
 	}
 	defer stop()
 	news := rate.Sometimes{Interval: apiNews}
+	var missing time.Time // since when it says that it does not know them
 	waitErr := wait.PollUntilContextCancel(ctx, apiRetry, false, func(ctx context.Context) (bool, error) {
 		news.Do(func() { o.Log.Error(err, "the API server does not tell what it serves; it is asked until it does") })
-		servesRoles, err = serves(ctx, api)
+		err = serves(ctx, api)
+		switch absent := apierrors.IsNotFound(err); {
+		case !absent:
+			missing = time.Time{}
+		case missing.IsZero():
+			missing = o.Clock.Now()
+		default:
+			return o.Clock.Since(missing) >= apiSettles, nil
+		}
 		return err == nil, nil
 	})
 	if waitErr == nil {
 		o.Log.Info("the API server answers")
 	}
-	return servesRoles, waitErr
+	return err == nil, waitErr
 }
 
-// serves asks whether the cluster has AWSIAMRoles.
-func serves(ctx context.Context, api discovery.DiscoveryInterface) (bool, error) {
+// serves asks whether the cluster has AWSIAMRoles. If it answers that it has none, the error is NotFound.
+func serves(ctx context.Context, api discovery.DiscoveryInterface) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	known, err := discovery.ToDiscoveryInterfaceWithContext(api).ServerResourcesForGroupVersionWithContext(ctx, v1.GroupVersion.String())
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	if err == nil && !slices.ContainsFunc(known.APIResources, func(r metav1.APIResource) bool { return r.Kind == v1.Kind }) {
+		return apierrors.NewNotFound(v1.GroupVersion.WithResource("awsiamroles").GroupResource(), "")
 	}
-	return err == nil && slices.ContainsFunc(known.APIResources, func(r metav1.APIResource) bool { return r.Kind == v1.Kind }), err
+	return err
 }
 
 // answerProbes answers those of a process that lives and is not ready, until it is stopped. "0" is no address, as it is to the manager.

@@ -28,8 +28,8 @@ type state struct {
 	// unready is why the controller cannot tell which role is meant, or assume any.
 	unready error
 	verdict policy.Verdict
-	// foreign is true if a Secret of this name was seen that is not the controller's.
-	foreign bool
+	// foreign is what to do about a Secret of this name that is not the controller's, if one was seen.
+	foreign string
 	// held is the controller's own Secret, if there is one.
 	held *held
 	// failure is how the last attempt went wrong, if it did and none succeeded since.
@@ -142,8 +142,8 @@ func (s state) judge() decision {
 		return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 	case !s.verdict.Allowed:
 		return s.forbidden(later)
-	case s.foreign:
-		return s.refusal(ReasonSecretNotManaged, s.failure.note, later)
+	case s.foreign != "":
+		return s.refusal(ReasonSecretNotManaged, s.foreign, later)
 	}
 	return s.need()
 }

@@ -48,7 +48,7 @@ func forbidden(s *state) { s.verdict = policy.Verdict{Reason: "not yours"} }
 func invalid(s *state)   { s.invalid = errors.New("no such role") }
 func unready(s *state)   { s.unready = errors.New("who am I") }
 func foreign(s *state) {
-	s.held, s.foreign, s.failure = nil, true, &failure{reason: ReasonSecretNotManaged, note: "somebody else's", until: noon}
+	s.held, s.foreign, s.failure = nil, "somebody else's", &failure{reason: ReasonSecretNotManaged, until: noon}
 }
 
 func unwantedFor(d time.Duration) func(*state) {
@@ -115,6 +115,7 @@ func TestDecide(t *testing.T) {
 		{"and stays when it is dead", good(ownSeed, issuedAgo(2*time.Hour), failedUntil(time.Minute)), refuse, ReasonGetCredentialsFailed, time.Minute},
 
 		{"a Secret of somebody else's is left alone", good(foreign), refuse, ReasonSecretNotManaged, retry},
+		{"also if the failure was dropped", good(foreign, func(s *state) { s.failure = nil }), refuse, ReasonSecretNotManaged, retry},
 
 		{"after a failure a new Secret waits", good(missing, failedUntil(time.Second)), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and is tried again when it is time", good(missing, failedUntil(0)), issue, reasonNew, 0},

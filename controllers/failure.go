@@ -55,10 +55,14 @@ func hurried(pause, left time.Duration) time.Duration {
 
 func newFailures() *failures { return &failures{bySecret: map[types.NamespacedName]failure{}} }
 
-func (f *failures) get(s types.NamespacedName) *failure {
+// ofAnotherClock tells whether the failure was noted before the clock was corrected: no attempt waits for that long.
+func (f *failure) ofAnotherClock(now time.Time) bool { return f.until.Sub(now) > 2*retries.Cap }
+
+// get is the last failure; nil if there was none, or one of another clock.
+func (f *failures) get(s types.NamespacedName, now time.Time) *failure {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if last, ok := f.bySecret[s]; ok {
+	if last, ok := f.bySecret[s]; ok && !last.ofAnotherClock(now) {
 		return &last
 	}
 	return nil

@@ -44,9 +44,10 @@ type gathered struct {
 
 // gather reads all that a decision depends on. It is the only step that reads. An error means that the API server could not be asked.
 func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*gathered, error) {
+	now := r.clock.Now()
 	g := &gathered{name: name, state: state{
-		now:     r.clock.Now(),
-		failure: r.failures.get(name),
+		now:     now,
+		failure: r.failures.get(name, now),
 		limit:   r.settings.RefreshLimit,
 		grace:   r.settings.UnusedGracePeriod,
 	}}
@@ -90,8 +91,8 @@ func (r *reconciler) lookAgain(ctx context.Context, g *gathered) error {
 	if g.failure == nil || g.failure.reason != ReasonSecretNotManaged {
 		return nil
 	}
-	foreign, err := r.foreign(ctx, g.name)
-	if g.foreign = foreign != ""; !g.foreign {
+	var err error
+	if g.foreign, err = r.foreign(ctx, g.name); g.foreign == "" {
 		g.failure = nil
 	}
 	return err
@@ -218,9 +219,6 @@ func (g *gathered) heed() {
 		g.failure = nil
 	}
 }
-
-// ofAnotherClock tells whether the failure was noted before the clock was corrected: no attempt waits for that long.
-func (f *failure) ofAnotherClock(now time.Time) bool { return f.until.Sub(now) > 2*retries.Cap }
 
 // ownRole is the role that is asked for of the seed, if it is the one that the controller is: by its name it lies under the base role ARN, or else, as the
 // roles of pods may lie in another account, at the root of its own.

@@ -44,10 +44,10 @@ func TestAFailureOfAnotherClock(t *testing.T) {
 	f := newFailures()
 	for range 20 {
 		last := f.add(name, noon, 0, failure{reason: ReasonGetCredentialsFailed})
-		if last.ofAnotherClock(noon) {
+		if f.get(name, noon) == nil {
 			t.Fatalf("one that is tried again at %s is dropped", last.until)
 		}
-		if !last.ofAnotherClock(noon.Add(-7 * time.Minute)) {
+		if f.get(name, noon.Add(-7*time.Minute)) != nil {
 			t.Fatalf("one that is tried again at %s holds at %s", last.until, noon.Add(-7*time.Minute))
 		}
 	}

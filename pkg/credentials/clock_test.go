@@ -1,6 +1,8 @@
 package credentials_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -82,6 +84,38 @@ func TestARefusalTellsTheTime(t *testing.T) {
 		t.Fatal("unknown keys are taken")
 	}
 	wantNear(t, "the difference", client.Clock().Ahead()-7*time.Minute)
+}
+
+// Whoever stands between may answer in STS's place, or with what STS said long ago: that tells no time.
+func TestOnlySTSTellsTheTime(t *testing.T) {
+	for says, c := range map[string]struct {
+		headers map[string]string
+		want    time.Duration
+	}{
+		"STS":     {map[string]string{"X-Amzn-Requestid": "0fe5e1a2"}, 2 * time.Hour},
+		"a proxy": {nil, 0},
+		"a cache": {map[string]string{"X-Amzn-Requestid": "0fe5e1a2", "Age": "7200"}, 0},
+	} {
+		t.Run(says, func(t *testing.T) {
+			srv := start(t)
+			once(t)
+			signIn(t, srv.AddUser(account, "controller"))
+			between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				for name, value := range c.headers {
+					w.Header().Set(name, value)
+				}
+				w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			t.Cleanup(between.Close)
+			t.Setenv("AWS_ENDPOINT_URL_STS", between.URL)
+			client := newClient(t)
+			if _, err := client.Caller(t.Context()); err == nil {
+				t.Fatal("it takes a refusal for an answer")
+			}
+			wantNear(t, "the difference", client.Clock().Ahead()-c.want)
+		})
+	}
 }
 
 // Without an answer there is nothing but the machine's clock.

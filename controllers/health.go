@@ -23,10 +23,10 @@ import (
 // restart would mend it.
 //
 // It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait for.
-func checkHealth(m manager.Manager, pods *podStore, watched []client.Object) error {
+func checkHealth(ctx context.Context, m manager.Manager, pods *podStore, watched []client.Object) error {
 	var informers []cache.Informer
 	for _, object := range watched {
-		informer, err := m.GetCache().GetInformer(context.Background(), object, cache.BlockUntilSynced(false))
+		informer, err := m.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
 			return err
 		}

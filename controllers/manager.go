@@ -102,7 +102,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		m.Add(hello),
 		m.Add(clockCheck{o.Credentials, o.Resync}),
 		addController(m, o, r, seed),
-		checkHealth(m, r.pods, watched(o.AuthorizationModes, servesRoles)),
+		checkHealth(ctx, m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
 		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
 		o.Metrics.TellClock(o.Credentials.Clock().Ahead),

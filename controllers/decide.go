@@ -67,6 +67,14 @@ func (h *held) left(now time.Time) time.Duration {
 	return max(0, h.credentials.UsableUntil().Sub(now))
 }
 
+// left is how long what is held is of use: to pods, or if it is the seed, to the controller, until the very end.
+func (s state) left(now time.Time) time.Duration {
+	if s.seed && s.held != nil {
+		return max(0, s.held.credentials.Expires.Sub(now))
+	}
+	return s.held.left(now)
+}
+
 // verb is what to do about a Secret.
 type verb int
 

@@ -138,7 +138,7 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) time.Time {
 	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration
 	now := r.clock.Now()
-	*f = r.failures.add(g.name, now, g.held.left(now), *f)
+	*f = r.failures.add(g.name, now, g.left(now), *f)
 	if f.transient() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until

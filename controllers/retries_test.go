@@ -29,6 +29,26 @@ func TestHurried(t *testing.T) {
 	}
 }
 
+// What is left of the seed is counted to its very end, and not to that of what pods can use.
+func TestLeft(t *testing.T) {
+	for _, c := range []struct {
+		says string
+		s    state
+		want time.Duration
+	}{
+		{"nothing", good(missing), 0},
+		{"of a Secret", good(issuedAgo(50 * time.Minute)), 5 * time.Minute},
+		{"of a dead Secret", good(issuedAgo(56 * time.Minute)), 0},
+		{"of the seed", good(issuedAgo(56*time.Minute), ownSeed), 4 * time.Minute},
+		{"of a dead seed", good(issuedAgo(2*time.Hour), ownSeed), 0},
+		{"of no seed", good(missing, ownSeed), 0},
+	} {
+		if got := c.s.left(noon); got != c.want {
+			t.Errorf("%s: %s, want %s", c.says, got, c.want)
+		}
+	}
+}
+
 // Whenever STS goes away for half a session, a Secret has new credentials so long before the old ones are of no use that the kubelet can bring them to the
 // pod, and soon after STS is back.
 func TestAnOutageOfHalfASession(t *testing.T) {

@@ -61,7 +61,8 @@ func StartAt(dir, api, sts string, flags map[string]string) (s *Sandbox, err err
 	if err := s.certify(serving.Address); err != nil {
 		return s, err
 	}
-	return s, s.start(flags)
+	err = s.start(flags)
+	return s, err
 }
 
 // certify makes the API server's certificate. It is an hour old, as that of a cluster mostly is, and not of this moment, as envtest's are: clients

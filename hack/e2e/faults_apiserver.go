@@ -67,7 +67,8 @@ func apiServerRestarted(ctx context.Context, f *fleet) (note string, err error) 
 	if err := f.restartAPIServer(ctx, again); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("etcd compacted meanwhile, answered after %.0f s", time.Since(began).Seconds()), nil
+	took := time.Since(began)
+	return fmt.Sprintf("etcd compacted meanwhile, answered after %.0f s", took.Seconds()), f.follow(ctx, twoRenewals)
 }
 
 // longSession is how long sessions last where the Lease may have to pass on after the fault: the 16 s that this takes at the worst are little of half an

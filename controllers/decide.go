@@ -14,6 +14,8 @@ import (
 // state is all that a decision about one Secret depends on.
 type state struct {
 	now time.Time
+	// sure is false as long as now may be wrong by any amount, as STS did not tell the time since the start, or since somebody set the machine's clock.
+	sure bool
 	// role is the ARN of the role that is wanted, as far as it was asked who may have it.
 	role string
 	// wanted tells whether a live pod wants the Secret; if not, unwantedSince is when the last one went.
@@ -214,8 +216,7 @@ func (s state) need() decision {
 	default:
 		d.reason, d.since = reasonRefresh, s.due()
 	}
-	dead := s.held != nil && s.held.dead(s.now) && !s.seed // a seed is good enough to renew itself until the very end
-	if s.failure != nil && !s.failure.transient() && (dead || s.now.Before(s.failure.until)) {
+	if s.failure != nil && !s.failure.transient() && (s.expired() || s.now.Before(s.failure.until)) {
 		d = s.refusal(s.failure.reason, s.failure.note, s.failure.until)
 		d.action = s.failure.action
 	}
@@ -225,12 +226,17 @@ func (s state) need() decision {
 // due is when the credentials that are there are to be renewed.
 func (s state) due() time.Time { return s.held.life().Due(s.limit, s.spread) }
 
+// expired tells whether a Secret holds nothing that a pod could use, for sure. A seed is good enough to renew itself until the very end.
+func (s state) expired() bool {
+	return s.held != nil && !s.seed && s.held.dead(s.now) && (s.sure || s.held.credentials.Expires.IsZero())
+}
+
 // refusal leaves a Secret as it is until its credentials are dead, and then removes it: a pod must not start on dead credentials.
 func (s state) refusal(reason, note string, at time.Time) decision {
-	if s.held != nil && !s.seed {
-		if s.held.dead(s.now) {
-			return decision{verb: remove, reason: reasonExpired, note: note, at: s.now.Add(refusedRetry)}
-		}
+	switch {
+	case s.expired():
+		return decision{verb: remove, reason: reasonExpired, note: note, at: s.now.Add(refusedRetry)}
+	case s.held != nil && !s.seed && !s.held.dead(s.now):
 		at = earlier(at, s.held.credentials.UsableUntil())
 	}
 	return decision{verb: refuse, reason: reason, note: note, at: at}

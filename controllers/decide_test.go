@@ -17,6 +17,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func good(change ...func(*state)) state {
 	s := state{
 		now:     noon,
+		sure:    true,
 		wanted:  true,
 		verdict: policy.Verdict{Allowed: true},
 		held:    heldSince(noon.Add(-5 * time.Minute)),
@@ -45,6 +46,7 @@ func edited(s *state) {
 }
 func emptied(s *state)   { s.held = &held{} }
 func forbidden(s *state) { s.verdict = policy.Verdict{Reason: "not yours"} }
+func unsure(s *state)    { s.sure = false }
 func invalid(s *state)   { s.invalid = errors.New("no such role") }
 func unready(s *state)   { s.unready = errors.New("who am I") }
 func foreign(s *state) {
@@ -108,6 +110,12 @@ func TestDecide(t *testing.T) {
 		{"and looks again in time", good(issuedAgo(55*time.Minute-time.Second), unready), refuse, ReasonGetCredentialsFailed, time.Second},
 		{"and removes what is dead", good(issuedAgo(55*time.Minute), unready), remove, reasonExpired, retry},
 
+		{"what looks dead stays as long as nobody knows the time", good(issuedAgo(2*time.Hour), unready, unsure), refuse, ReasonGetCredentialsFailed, unreadyRetry},
+		{"also if the role has become invalid", good(issuedAgo(2*time.Hour), invalid, unsure), refuse, ReasonInvalidRole, retry},
+		{"and waits between two attempts", good(issuedAgo(2*time.Hour), failedUntil(time.Second), unsure), refuse, ReasonGetCredentialsFailed, time.Second},
+		{"and is tried again when it is time", good(issuedAgo(2*time.Hour), failedUntil(0), unsure), issue, reasonRefresh, 0},
+		{"but what cannot be read is dead at any time", good(emptied, unready, unsure), remove, reasonExpired, retry},
+
 		{"the seed is renewed as others are", good(ownSeed, issuedAgo(40*time.Minute)), issue, reasonRefresh, 0},
 		{"is adopted by renewing it", good(ownSeed, edited), issue, reasonRestored, 0},
 		{"but not made", good(ownSeed, missing), keep, "", credentials.CallerRetry},
@@ -166,7 +174,7 @@ func TestNothingIsKnown(t *testing.T) {
 // Whatever the state: credentials are issued only to who is wanted, valid, known and allowed; what is wanted and alive is only removed by a
 // refusal; and there is always a time to look again while there is anything to look at.
 func TestDecideInEveryState(t *testing.T) {
-	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour), ownSeed}) {
+	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour), ownSeed, unsure}) {
 		s := good()
 		for _, f := range ways {
 			f(&s)
@@ -182,6 +190,12 @@ func TestDecideInEveryState(t *testing.T) {
 		}
 		if d.verb == remove && s.seed || d.verb == issue && s.seed && s.held == nil {
 			t.Errorf("decided to %s the seed in %+v", d.verb, s)
+		}
+		if d.verb == remove && d.reason == reasonExpired && !s.sure && !s.held.credentials.Expires.IsZero() {
+			t.Errorf("removed what may be alive in %+v", s)
+		}
+		if d.verb != issue && !d.at.IsZero() && !d.at.After(s.now) {
+			t.Errorf("looked at again without pause: %+v", s)
 		}
 		if d.verb == remove && s.held == nil {
 			t.Errorf("removed nothing in %+v", s)

@@ -179,7 +179,7 @@ func ignoreNotFound(err error) error {
 // resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
 func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
 	caller, err := r.identity(g).caller(ctx)
-	g.now = r.clock.Now() // what STS answers may have corrected it
+	g.sure, g.now = r.sure(), r.clock.Now() // what STS answers may have corrected it
 	if err != nil && g.seed {
 		g.unready = err
 		return

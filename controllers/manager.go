@@ -125,6 +125,7 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 		metrics:     o.Metrics,
 		clock:       o.Credentials.Clock(),
 		machine:     o.Clock,
+		sure:        o.Credentials.Clock().Sure,
 		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
 		failures:    newFailures(),
 		verdicts:    newVerdicts(),

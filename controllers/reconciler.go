@@ -55,10 +55,12 @@ type reconciler struct {
 	metrics  *metrics.Metrics
 	// clock is that of STS, by which credentials expire. It may be corrected at any moment, so what has to do with no credentials is timed by the machine's.
 	clock, machine clock.PassiveClock
-	events         announcer
-	failures       *failures
-	verdicts       *verdicts
-	writes         *writes
+	// sure tells whether clock shows what STS said.
+	sure     func() bool
+	events   announcer
+	failures *failures
+	verdicts *verdicts
+	writes   *writes
 }
 
 // identity is somebody for AWS.

@@ -162,30 +162,33 @@ func TestAClockThatIsSetWhileAllIsQuiet(t *testing.T) {
 			client := newClient(t, func(o *credentials.Options) {
 				o.Now, o.Elapsed = machine.Now, func() time.Duration { return 0 }
 			})
-			check := func(calls int, off time.Duration) {
+			check := func(calls int, off time.Duration, sure bool) {
 				t.Helper()
 				before := len(srv.Calls())
 				client.CheckClock(t.Context())
 				wantNear(t, "the difference", client.Clock().Ahead()-off)
+				if client.Clock().Sure() != sure {
+					t.Errorf("it is sure: %t", !sure)
+				}
 				if n := len(srv.Calls()) - before; n != calls {
 					t.Errorf("%d calls, want %d", n, calls)
 				}
 			}
-			check(0, 0) // nothing was asked yet
+			check(0, 0, false) // nothing was asked yet
 			assume(t, client, session(t, appRole))
-			check(0, 0)
+			check(0, 0, true)
 			machine.Advance(ahead)
 			srv.SetFault(ststest.ConnectionReset)
-			check(1, 0)
+			check(1, 0, false)
 			if _, err := client.Caller(t.Context()); err != nil {
 				t.Error("who the controller is was forgotten:", err)
 			}
 			srv.SetFault(ststest.NoFault)
-			check(1, ahead)
-			check(0, ahead)
+			check(1, ahead, true)
+			check(0, ahead, true)
 			machine.Advance(-ahead)
-			check(1, 0)
-			check(0, 0)
+			check(1, 0, true)
+			check(0, 0, true)
 		})
 	}
 }

@@ -33,7 +33,7 @@ func (w *world) fromSeed(name string, change ...func(*credentials.Options)) func
 	for _, variable := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
 		w.t.Setenv(variable, "")
 	}
-	options := credentials.Options{Seeded: true, QPS: 300, Now: time.Now}
+	options := credentials.Options{Seeded: true, QPS: 300, Now: w.clocks.machine, Elapsed: w.clocks.elapsed}
 	for _, f := range change {
 		f(&options)
 	}

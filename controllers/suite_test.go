@@ -130,8 +130,7 @@ type world struct {
 	keys      ststest.Keys
 	namespace string
 	metrics   *prometheus.Registry // of the controller that was started last
-	ahead     *atomic.Int64        // by how much the machine's clock is ahead of that of STS, as a time.Duration
-	set       *atomic.Int64        // by how much it was set since the test began, as a time.Duration; STS's clock goes on as before
+	clocks    *clocks
 	client.WithWatch
 }
 
@@ -154,7 +153,8 @@ func newWorld(tb testing.TB) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &world{t: tb, sts: ststest.New(), metrics: prometheus.NewRegistry(), ahead: &atomic.Int64{}, set: &atomic.Int64{}, WithWatch: c}
+	w := &world{t: tb, sts: ststest.New(), metrics: prometheus.NewRegistry(), clocks: &clocks{began: time.Now()}, WithWatch: c}
+	w.sts.SetClock(w.now)
 	tb.Cleanup(w.sts.Close)
 	w.keys = w.sts.AddUser(account, "controller")
 	for name, value := range map[string]string{
@@ -179,10 +179,7 @@ func newWorld(tb testing.TB) *world {
 }
 
 // now is the time by STS's clock.
-func (w *world) now() time.Time { return time.Now().Add(-time.Duration(w.ahead.Load())) }
-
-// machine is the time by the clock of the controller's machine.
-func (w *world) machine() time.Time { return time.Now().Add(time.Duration(w.set.Load())) }
+func (w *world) now() time.Time { return w.clocks.sts() }
 
 func (w *world) must(err error) {
 	w.t.Helper()
@@ -233,7 +230,7 @@ func (w *world) options() controllers.Options {
 	w.t.Helper()
 	w.metrics = prometheus.NewRegistry()
 	collected := metrics.New(w.metrics)
-	aws, err := credentials.New(w.t.Context(), credentials.Options{QPS: 300, Now: w.machine, Elapsed: elapsed(), Observe: collected.STS})
+	aws, err := credentials.New(w.t.Context(), credentials.Options{QPS: 300, Now: w.clocks.machine, Elapsed: w.clocks.elapsed, Observe: collected.STS})
 	w.must(err)
 	return controllers.Options{
 		Settings: controllers.Settings{
@@ -251,12 +248,6 @@ func (w *world) options() controllers.Options {
 		Clock:                   clock.RealClock{},
 		Log:                     logger,
 	}
-}
-
-// elapsed is a machine's monotonic clock, which nobody sets.
-func elapsed() func() time.Duration {
-	start := time.Now()
-	return func() time.Duration { return time.Since(start) }
 }
 
 // without is the controller with all its rights but those to a resource.

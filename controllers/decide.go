@@ -14,7 +14,7 @@ import (
 // state is all that a decision about one Secret depends on.
 type state struct {
 	now time.Time
-	// sure is false as long as now may be wrong by any amount, as STS did not tell the time since the start, or since somebody set the machine's clock.
+	// sure is false as long as now may be wrong by any amount, as STS did not tell the time since somebody set the machine's clock.
 	sure bool
 	// role is the ARN of the role that is wanted, as far as it was asked who may have it.
 	role string

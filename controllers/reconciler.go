@@ -55,7 +55,7 @@ type reconciler struct {
 	metrics  *metrics.Metrics
 	// clock is that of STS, by which credentials expire. It may be corrected at any moment, so what has to do with no credentials is timed by the machine's.
 	clock, machine clock.PassiveClock
-	// sure tells whether clock shows what STS said.
+	// sure tells whether clock can be relied on.
 	sure     func() bool
 	events   announcer
 	failures *failures

@@ -81,8 +81,9 @@ func (c *Clock) stepped() bool {
 	return heard != nil && (now.wall.Sub(heard.wall)-(now.elapsed-heard.elapsed)).Abs() > maxClockError
 }
 
-// Sure tells whether STS was heard, and the machine's clock not set since: else what this one tells may be wrong by any amount.
-func (c *Clock) Sure() bool { return c.heard.Load() != nil && !c.stepped() }
+// Sure is false from when somebody has set the machine's clock until STS is heard again: what this one tells may then be wrong by any amount. As long as STS
+// was never heard, the machine's clock is believed, as mostly it is right.
+func (c *Clock) Sure() bool { return !c.stepped() }
 
 // hear takes in the Date of an answer of STS, and when by the machine's clocks the call began and its answer was there. Of the time between these, however
 // long it was, nothing is known but that STS read its clock within it.

@@ -34,3 +34,16 @@ install_python() {
 	mounts "$(python3 -c 'import sys; print(sys.base_prefix)')" >"$1/mounts"
 	python3 -c 'import os, sys; print(os.path.realpath(sys.executable))'
 }
+
+# build_node folder name package: installs what package-lock.json says, for main.mjs, which uses an SDK's package.
+build_node() {
+	needs node npm
+	cp main.mjs package.json package-lock.json "$1"
+	if [[ -e env ]]; then cp env "$1"; fi
+	npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund
+	local node
+	node=$(readlink -f "$(command -v node)")
+	mounts "${node%/bin/*}" >"$1/mounts"
+	program "$1" "exec $node /sdk/main.mjs"
+	printf '%s\n' "$2" "$(node --print "require('./package.json').dependencies['$3']")" >"$1/sdk"
+}

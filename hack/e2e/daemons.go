@@ -44,7 +44,7 @@ func (c *cluster) daemon(name, path string, args ...string) error {
 	go func() {
 		err := errors.Join(command.Wait(), out.Close())
 		if !d.halted.Load() {
-			c.fail(fmt.Errorf("%s has ended: %w; see %s", name, err, c.log(name)))
+			c.fail(errors.Join(fmt.Errorf("%s has ended; see %s", name, c.log(name)), err))
 		}
 	}()
 	return nil

@@ -4,10 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 )
 
@@ -28,23 +29,46 @@ func (f *fleet) clock(ctx context.Context, offset time.Duration) (note string, e
 	if err := f.follow(ctx, twoRenewals); err != nil {
 		return "", err
 	}
-	if err := f.leaderSays(ctx, "the machine's clock is "+offset.Abs().String()); err != nil {
+	if err := f.awaitFresh(ctx, sdkSession); err != nil {
+		return "", err
+	}
+	if err := f.leaderNotices(ctx, offset); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("by %s", offset), f.redeploy(ctx, controllerName+":latest", "CLOCK_OFFSET-")
 }
 
-// leaderSays returns an error unless the leader's log has a text in it.
-func (c *cluster) leaderSays(ctx context.Context, text string) error {
+// wrongClock is what the controller logs of its machine's clock.
+var wrongClock = regexp.MustCompile(`the machine's clock is (\S+) (ahead of|behind) that of STS`)
+
+// leaderNotices returns an error unless the leader has logged that its clock is off by that much, but for the seconds that it cannot know exactly.
+func (c *cluster) leaderNotices(ctx context.Context, offset time.Duration) error {
 	pod, err := c.leader(ctx)
 	if err != nil {
 		return err
 	}
-	said, err := os.ReadFile(filepath.Join(podLogs, kubeSystem+"_"+pod.Name+"_"+string(pod.UID), controllerName, "0.log"))
-	if err == nil && !strings.Contains(string(said), text) {
-		err = fmt.Errorf("the log of %s does not say: %s", pod.Name, text)
+	log, err := os.ReadFile(filepath.Join(podLogs, kubeSystem+"_"+pod.Name+"_"+string(pod.UID), controllerName, "0.log"))
+	if err != nil {
+		return err
+	}
+	said, err := clockOffset(string(log))
+	if err == nil && (said-offset).Abs() > 2*time.Second {
+		err = fmt.Errorf("%s says that its clock is off by %s, and it is by %s", pod.Name, said, offset)
 	}
 	return err
+}
+
+// clockOffset is by how much the controller's clock is ahead, as its log says.
+func clockOffset(log string) (time.Duration, error) {
+	found := wrongClock.FindStringSubmatch(log)
+	if found == nil {
+		return 0, errors.New("the leader does not say that its clock is wrong")
+	}
+	off, err := time.ParseDuration(found[1])
+	if found[2] == "behind" {
+		off = -off
+	}
+	return off, err
 }
 
 // redeploy sets the image and an environment variable of the controller, and waits until all of it is so.

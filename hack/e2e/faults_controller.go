@@ -25,10 +25,16 @@ const (
 // kills ends every replica of the controller by SIGKILL, at random moments.
 func kills(ctx context.Context, f *fleet) (note string, err error) {
 	killed, began := 0, time.Now()
+	if err := f.follow(ctx, rand.N(moreKillPause)); err != nil { //nolint:gosec // no secret
+		return "", err
+	}
 	for time.Since(began) < killing {
 		n, err := f.killController(ctx)
-		if err != nil || n == 0 {
-			return "", errors.Join(err, fmt.Errorf("%d controllers were killed", n))
+		if err == nil && n == 0 {
+			err = errors.New("there was no controller to kill")
+		}
+		if err != nil {
+			return "", err
 		}
 		killed += n
 		if err := f.follow(ctx, killPause+rand.N(moreKillPause)); err != nil { //nolint:gosec // no secret

@@ -68,7 +68,7 @@ func (f *fleet) mended(ctx context.Context, u *user, spoil func(context.Context)
 			return false, client.IgnoreNotFound(err)
 		}
 		calls, _ := f.STS.CallsAfter(before)
-		return holdsOneOf(&s, calls), nil
+		return holdsOneOf(&s, calls) && whole(&s, u), nil
 	})
 	return time.Since(began), err
 }
@@ -78,6 +78,12 @@ func holdsOneOf(s *corev1.Secret, calls []ststest.Call) bool {
 	return slices.ContainsFunc(calls, func(call ststest.Call) bool {
 		return call.AccessKeyID != "" && call.AccessKeyID == s.Annotations[secret.AccessKeyIDAnnotation]
 	})
+}
+
+// whole tells whether nothing is missing of what the trial has spoiled.
+func whole(s *corev1.Secret, u *user) bool {
+	_, err := time.Parse(time.RFC3339, string(s.Data[secret.ExpireKey]))
+	return err == nil && len(s.Data[secret.ContainerKey]) > 0 && s.Annotations[secret.RoleARNAnnotation] == roleARN(u.role())
 }
 
 func objectMeta(key client.ObjectKey) metav1.ObjectMeta {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -30,7 +31,30 @@ func (c *cluster) keepLogs() error {
 			"--kubeconfig="+c.admin, "--request-timeout=10s").CombinedOutput()
 		failures = append(failures, err, os.WriteFile(c.log(what), out, 0o600))
 	}
-	return errors.Join(append(failures, os.CopyFS(filepath.Join(c.logs, "pods"), os.DirFS(podLogs)), c.writeCalls())...)
+	failures = append(failures, os.CopyFS(filepath.Join(c.logs, "pods"), os.DirFS(podLogs)), c.writeCalls(), c.findLeaks())
+	return errors.Join(failures...)
+}
+
+// findLeaks returns an error if a secret that STS gave away is in what the controller's pods printed, or in what Kubernetes shows of pods and events.
+func (c *cluster) findLeaks() error {
+	paths, err := filepath.Glob(filepath.Join(c.logs, "pods", kubeSystem+"_*", "*", "*.log"))
+	if err != nil || len(paths) == 0 {
+		return errors.Join(err, errors.New("there are no logs of the controller"))
+	}
+	var text []byte
+	for _, path := range append(paths, c.log("pods"), c.log("events")) {
+		log, err := os.ReadFile(path) //nolint:gosec // one of ours
+		if err != nil {
+			return err
+		}
+		text = append(text, log...)
+	}
+	for leaked := range c.STS.IssuedSecrets() {
+		if bytes.Contains(text, []byte(leaked)) {
+			return fmt.Errorf("a secret is in the logs in %s", c.logs)
+		}
+	}
+	return nil
 }
 
 // printed is what the program of an SDK has said so far: who it is for STS, once for each call, and what went wrong.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 )
 
@@ -42,7 +43,7 @@ func main() {
 	if len(args) > 0 && (args[0] == asInit || args[0] == asInside) {
 		stage, args = args[0], args[1:]
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
 	switch stage {
@@ -125,6 +126,9 @@ func runInside(ctx context.Context, args []string) error {
 	defer cancel(nil)
 	c := &cluster{options: o, fail: cancel}
 	defer c.kill()
+	if !slices.ContainsFunc(trials, func(t trial) bool { return chosen.MatchString(t.name) }) {
+		return fmt.Errorf("no trial is called %q", o.only)
+	}
 	err = c.up(ctx)
 	for _, t := range trials {
 		if err == nil && chosen.MatchString(t.name) {
@@ -143,8 +147,11 @@ func runInside(ctx context.Context, args []string) error {
 	}
 	keepErr := c.keepLogs()
 	if err == nil {
+		err = errors.Join(keepErr, c.writeDocs())
+	}
+	if err == nil {
 		title("Passed")
-		return errors.Join(keepErr, c.writeDocs())
+		return nil
 	}
 	fmt.Fprintf(os.Stderr, "\nlogs are in %s\n", c.logs)
 	if cause := context.Cause(ctx); cause != nil {

@@ -22,8 +22,8 @@ import (
 const (
 	// pairs is how many pods of each kind are measured.
 	pairs = 50
-	// most is what half of the pods may wait longer for the controller than for the kubelet alone: what it takes the kubelet to try a second time.
-	most = 500 * time.Millisecond
+	// most is what half of the pods may wait longer for the controller than for the kubelet alone: half a second is when that tries a second time.
+	most = time.Second
 )
 
 // promise shows that a pod waits for its credentials, and measures how long that takes: from the pod's creation to its first call of STS.

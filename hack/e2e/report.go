@@ -54,6 +54,9 @@ func (c *cluster) writeDocs() error {
 	if c.docs == "" {
 		return nil
 	}
+	if c.moto == "" {
+		return errors.New("the docs have the tables of a whole run, and there was no moto")
+	}
 	var failures []error
 	for _, t := range c.tables {
 		failures = append(failures, inFolder(c.docs, t.name, t.markdown()))

@@ -38,15 +38,19 @@ func TestATableGoesIntoItsPlaceInTheDocs(t *testing.T) {
 	}
 }
 
-// Every table of a whole run has its place.
-func TestTheDocsHaveAPlaceForEveryTable(t *testing.T) {
-	folder := t.TempDir()
-	if err := os.CopyFS(folder, os.DirFS("../../docs")); err != nil {
-		t.Fatal(err)
+func TestTheDocsHaveEveryTableOfAWholeRun(t *testing.T) {
+	var docs string
+	for _, name := range []string{"reliability.md", "sdk-configuration.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs += string(text)
 	}
-	for _, name := range []string{"promise", "judge", "trials", "sdks"} {
-		if err := inFolder(folder, name, ""); err != nil {
-			t.Error(err)
+	for name, row := range map[string]string{"promise": "| the controller has to write it |", "judge": "| boto3 |", "trials": "| STS down |", "sdks": "| boto3 |"} {
+		_, rest, _ := strings.Cut(docs, "<!-- make e2e: "+name+" -->")
+		if text, _, found := strings.Cut(rest, "<!-- end -->"); !found || !strings.Contains(text, row) {
+			t.Errorf("there is no table %q with a row %q", name, row)
 		}
 	}
 }

@@ -89,6 +89,9 @@ func parse(args []string) (options, *regexp.Regexp, error) {
 		return o, nil, errors.New("the docs have the tables of a whole run: leave out --run (RUN) or --docs (DOCS)")
 	}
 	chosen, err := regexp.Compile(o.only)
+	if err == nil && !slices.ContainsFunc(trials, func(t trial) bool { return chosen.MatchString(t.name) }) {
+		err = fmt.Errorf("no trial is called %q", o.only)
+	}
 	return o, chosen, err
 }
 
@@ -126,28 +129,11 @@ func runInside(ctx context.Context, args []string) error {
 	defer cancel(nil)
 	c := &cluster{options: o, fail: cancel}
 	defer c.kill()
-	if !slices.ContainsFunc(trials, func(t trial) bool { return chosen.MatchString(t.name) }) {
-		return fmt.Errorf("no trial is called %q", o.only)
+	if err = c.up(ctx); err == nil {
+		err = c.try(ctx, chosen)
 	}
-	err = c.up(ctx)
-	for _, t := range trials {
-		if err == nil && chosen.MatchString(t.name) {
-			title(t.name)
-			if err = t.run(ctx, c); err != nil {
-				err = fmt.Errorf("%s: %w", t.name, err)
-			}
-		}
-	}
-	if c.fleet != nil && err == nil {
-		title("after that")
-		err = c.fleet.finish(ctx)
-	} else if c.fleet != nil {
-		c.fleet.end()
-		c.fleet.report()
-	}
-	keepErr := c.keepLogs()
-	if err == nil {
-		err = errors.Join(keepErr, c.writeDocs())
+	if err = errors.Join(err, c.keepLogs()); err == nil {
+		err = c.writeDocs()
 	}
 	if err == nil {
 		title("Passed")
@@ -156,6 +142,28 @@ func runInside(ctx context.Context, args []string) error {
 	fmt.Fprintf(os.Stderr, "\nlogs are in %s\n", c.logs)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause // what follows from it says less
+	}
+	return err
+}
+
+// try runs the trials that were chosen, and reports on the fleet, if there was one.
+func (c *cluster) try(ctx context.Context, chosen *regexp.Regexp) (err error) {
+	for _, t := range trials {
+		if err == nil && chosen.MatchString(t.name) {
+			title(t.name)
+			if err = t.run(ctx, c); err != nil {
+				err = fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+	}
+	switch {
+	case c.fleet == nil:
+	case err == nil:
+		title("after that")
+		err = c.fleet.finish(ctx)
+	default:
+		c.fleet.end()
+		c.fleet.report()
 	}
 	return err
 }

@@ -37,7 +37,8 @@ func kills(ctx context.Context, f *fleet) (note string, err error) {
 			return "", err
 		}
 		killed += n
-		if err := f.follow(ctx, killPause+rand.N(moreKillPause)); err != nil { //nolint:gosec // no secret
+		peace := killPause + rand.N(moreKillPause) //nolint:gosec // no secret
+		if err := f.follow(ctx, min(peace, killing-time.Since(began))); err != nil {
 			return "", err
 		}
 	}

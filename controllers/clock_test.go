@@ -19,6 +19,18 @@ import (
 // wrongClocks are by how much the clock of the controller's machine is ahead of that of STS.
 var wrongClocks = map[string]time.Duration{"ahead": 7 * time.Minute, "behind": -7 * time.Minute}
 
+// eachWrongClock runs a test with each of them, from before the controller is started.
+func eachWrongClock(t *testing.T, test func(w *world, ahead time.Duration)) {
+	t.Helper()
+	for says, ahead := range wrongClocks {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.machineAhead(ahead)
+			test(w, ahead)
+		})
+	}
+}
+
 // clocks are those of the controller's machine and of STS. All are durations.
 type clocks struct {
 	began               time.Time
@@ -66,53 +78,45 @@ func (w *world) life(s *corev1.Secret) credentials.Credentials {
 
 // Sessions are as long as they are, whatever the machine's clock says, and pods hear of the right times.
 func TestAWrongClockAndShortSessions(t *testing.T) {
-	for says, ahead := range wrongClocks {
-		t.Run(says, func(t *testing.T) {
-			w := newWorld(t)
-			w.machineAhead(ahead)
-			w.start(func(o *controllers.Options) { o.SessionDuration = 15 * time.Minute })
-			w.pod("app", role("orders"))
-			c := w.life(w.wait("aws-iam-orders"))
-			if off := c.Issued.Sub(w.now()).Abs(); off > 5*time.Second {
-				t.Errorf("it was issued %s from now", off)
-			}
-			if life := c.Expires.Sub(c.Issued); (life - 15*time.Minute).Abs() > 2*time.Second {
-				t.Errorf("it lives for %s", life)
-			}
-			if early := c.Expires.Sub(c.UsableUntil()); (early - 90*time.Second).Abs() > 2*time.Second {
-				t.Errorf("pods are told an expiry %s early", early)
-			}
-			if off := w.metric("clock_offset_seconds") - ahead.Seconds(); off < -2 || off > 2 {
-				t.Errorf("the metric is off by %f s", off)
-			}
-			if n := w.assumed("*"); n != 1 {
-				t.Errorf("%d sessions", n)
-			}
-		})
-	}
+	eachWrongClock(t, func(w *world, ahead time.Duration) {
+		w.start(func(o *controllers.Options) { o.SessionDuration = 15 * time.Minute })
+		w.pod("app", role("orders"))
+		c := w.life(w.wait("aws-iam-orders"))
+		if off := c.Issued.Sub(w.now()).Abs(); off > 5*time.Second {
+			w.t.Errorf("it was issued %s from now", off)
+		}
+		if life := c.Expires.Sub(c.Issued); (life - 15*time.Minute).Abs() > 2*time.Second {
+			w.t.Errorf("it lives for %s", life)
+		}
+		if early := c.Expires.Sub(c.UsableUntil()); (early - 90*time.Second).Abs() > 2*time.Second {
+			w.t.Errorf("pods are told an expiry %s early", early)
+		}
+		if off := w.metric("clock_offset_seconds") - ahead.Seconds(); off < -2 || off > 2 {
+			w.t.Errorf("the metric is off by %f s", off)
+		}
+		if n := w.assumed("*"); n != 1 {
+			w.t.Errorf("%d sessions", n)
+		}
+	})
 }
 
 func TestAWrongClockAndRenewal(t *testing.T) {
-	for says, ahead := range wrongClocks {
-		t.Run(says, func(t *testing.T) {
-			w := newWorld(t)
-			w.machineAhead(ahead)
-			deletions := w.watchForDeletions()
-			w.start()
-			w.pod("app", role("orders"))
-			s := w.wait("aws-iam-orders")
-			for range 2 {
-				w.pass(urgent)
-				s = w.renewedInTime(s)
-			}
-			if n := deletions(); n > 0 {
-				t.Errorf("%d deletions", n)
-			}
-			if n := w.assumed("*"); n != 3 {
-				t.Errorf("%d sessions", n)
-			}
-		})
-	}
+	eachWrongClock(t, func(w *world, _ time.Duration) {
+		deletions := w.watchForDeletions()
+		w.start()
+		w.pod("app", role("orders"))
+		s := w.wait("aws-iam-orders")
+		for range 2 {
+			w.pass(urgent)
+			s = w.renewedInTime(s)
+		}
+		if n := deletions(); n > 0 {
+			w.t.Errorf("%d deletions", n)
+		}
+		if n := w.assumed("*"); n != 3 {
+			w.t.Errorf("%d sessions", n)
+		}
+	})
 }
 
 // renewedInTime returns a Secret as soon as it has other credentials than before, which must be as long as those are good for pods.
@@ -127,52 +131,44 @@ func (w *world) renewedInTime(before *corev1.Secret) *corev1.Secret {
 
 // A controller with a wrong clock finds Secrets that are alive, though not by its clock if that is ahead.
 func TestARestartWithAWrongClock(t *testing.T) {
-	for says, ahead := range wrongClocks {
-		t.Run(says, func(t *testing.T) {
-			w := newWorld(t)
-			w.machineAhead(ahead)
-			w.sts.SetSessionLifetime(6 * time.Minute)
-			stop := w.start()
-			w.pod("app", role("orders"))
-			w.pod("other", role("reports"))
-			before := w.wait("aws-iam-orders")
-			w.wait("aws-iam-reports")
-			stop()
+	eachWrongClock(t, func(w *world, _ time.Duration) {
+		w.sts.SetSessionLifetime(6 * time.Minute)
+		stop := w.start()
+		w.pod("app", role("orders"))
+		w.pod("other", role("reports"))
+		before := w.wait("aws-iam-orders")
+		w.wait("aws-iam-reports")
+		stop()
 
-			w.sts.Deny("arn:aws:iam::" + account + ":role/reports") // what is taken for dead would be removed
-			w.sts.SetLatency(300 * time.Millisecond)                // the Secrets are found before it has answered
-			deletions := w.watchForDeletions()
-			w.start()
-			w.pod("late", role("late"))
-			w.wait("aws-iam-late")
-			w.sts.SetLatency(0)
-			w.pod("again", role("orders"))
-			w.pod("other-again", role("reports"))
-			w.wait("aws-iam-orders")
-			if now := w.secret("aws-iam-orders"); accessKey(now) != accessKey(before) {
-				t.Error("it was renewed, though not due")
-			}
-			if n := w.assumed("AccessDenied") + deletions(); n > 0 {
-				t.Errorf("%d attempts and deletions of what is not due", n)
-			}
-		})
-	}
+		w.sts.Deny("arn:aws:iam::" + account + ":role/reports") // what is taken for dead would be removed
+		w.sts.SetLatency(300 * time.Millisecond)                // the Secrets are found before it has answered
+		deletions := w.watchForDeletions()
+		w.start()
+		w.pod("late", role("late"))
+		w.wait("aws-iam-late")
+		w.sts.SetLatency(0)
+		w.pod("again", role("orders"))
+		w.pod("other-again", role("reports"))
+		w.wait("aws-iam-orders")
+		if now := w.secret("aws-iam-orders"); accessKey(now) != accessKey(before) {
+			w.t.Error("it was renewed, though not due")
+		}
+		if n := w.assumed("AccessDenied") + deletions(); n > 0 {
+			w.t.Errorf("%d attempts and deletions of what is not due", n)
+		}
+	})
 }
 
 func TestARestartWithAWrongClockRenewsInTime(t *testing.T) {
-	for says, ahead := range wrongClocks {
-		t.Run(says, func(t *testing.T) {
-			w := newWorld(t)
-			w.machineAhead(ahead)
-			stop := w.start()
-			w.pod("app", role("orders"))
-			s := w.wait("aws-iam-orders")
-			stop()
-			w.pass(dueBy)
-			w.start()
-			w.renewedInTime(s)
-		})
-	}
+	eachWrongClock(t, func(w *world, _ time.Duration) {
+		stop := w.start()
+		w.pod("app", role("orders"))
+		s := w.wait("aws-iam-orders")
+		stop()
+		w.pass(dueBy)
+		w.start()
+		w.renewedInTime(s)
+	})
 }
 
 // What has been asked about rights is not taken for newer than a change of them because the clock was set back in between.
@@ -233,24 +229,20 @@ func TestSTSIsAwayAtTheStartWithAWrongClock(t *testing.T) {
 
 // The seed is good by STS's clock, and not by that of the machine if that is ahead.
 func TestASeedAndAWrongClock(t *testing.T) {
-	for says, ahead := range wrongClocks {
-		t.Run(says, func(t *testing.T) {
-			w := newWorld(t)
-			w.machineAhead(ahead)
-			w.replaceSeed(w.process(5 * time.Minute))
-			health := freePort(t)
-			w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
-			w.eventually("ready", func() bool { return ready(health) })
-			w.pod("app", role("orders"))
-			w.wait("aws-iam-orders")
-			s := w.wait(seedSecret)
-			w.pass(urgent)
-			w.renewedInTime(s)
-			for _, line := range w.events() {
-				if strings.HasPrefix(line, "Warning") {
-					t.Error(line)
-				}
+	eachWrongClock(t, func(w *world, _ time.Duration) {
+		w.replaceSeed(w.process(5 * time.Minute))
+		health := freePort(t)
+		w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
+		w.eventually("ready", func() bool { return ready(health) })
+		w.pod("app", role("orders"))
+		w.wait("aws-iam-orders")
+		s := w.wait(seedSecret)
+		w.pass(urgent)
+		w.renewedInTime(s)
+		for _, line := range w.events() {
+			if strings.HasPrefix(line, "Warning") {
+				w.t.Error(line)
 			}
-		})
-	}
+		}
+	})
 }

@@ -38,14 +38,11 @@ func burst(ctx context.Context, f *fleet) (note string, err error) {
 	if err := f.crowd(ctx, "old"); err != nil {
 		return "", err
 	}
-	if err := f.await(ctx, "the first pods have their Secrets", func() (bool, error) {
-		secrets, err := f.issuedTo(ctx, "old", f.began)
-		return len(secrets) == crowd, err
+	var before, after map[string]types.UID
+	if err := f.await(ctx, "the first pods have their Secrets", func() (ok bool, err error) {
+		before, err = f.issuedTo(ctx, "old", f.began)
+		return len(before) == crowd, err
 	}); err != nil {
-		return "", err
-	}
-	before, err := f.issuedTo(ctx, "old", f.began)
-	if err != nil {
 		return "", err
 	}
 	if _, err := f.sts(ctx, overdue, ststest.ConnectionReset); err != nil {
@@ -56,7 +53,6 @@ func burst(ctx context.Context, f *fleet) (note string, err error) {
 		return "", err
 	}
 	created := time.Since(back)
-	var after map[string]types.UID
 	if err := f.await(ctx, "all Secrets are there and renewed", func() (bool, error) {
 		newcomers, err := f.issuedTo(ctx, "new", back)
 		if err != nil || len(newcomers) < crowd {

@@ -223,17 +223,26 @@ func (c *cluster) controllerReady(ctx context.Context) error {
 // controllerLeads tells whether every replica of the controller is as it was last wanted, and one of them leads.
 func (c *cluster) controllerLeads(ctx context.Context) (bool, error) {
 	var d appsv1.Deployment
-	var running corev1.PodList // those that are about to end, too
-	if err := errors.Join(c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &d),
-		c.Cluster.List(ctx, &running, client.InNamespace(kubeSystem), client.MatchingLabels{"application": controllerName})); err != nil {
+	running, err := c.replicas(ctx)
+	if err := errors.Join(err, c.Cluster.Get(ctx, client.ObjectKey{Namespace: kubeSystem, Name: controllerName}, &d)); err != nil {
 		return false, err
 	}
 	wanted, is := *d.Spec.Replicas, d.Status
-	if is.ObservedGeneration != d.Generation || is.UpdatedReplicas != wanted || is.ReadyReplicas != wanted || len(running.Items) != int(wanted) {
+	if is.ObservedGeneration != d.Generation || is.UpdatedReplicas != wanted || is.ReadyReplicas != wanted || len(running) != int(wanted) {
 		return false, nil
 	}
-	_, err := c.leader(ctx)
+	_, err = c.leader(ctx)
 	return err == nil, client.IgnoreNotFound(err)
+}
+
+// controllerPods selects the controller's pods.
+var controllerPods = client.MatchingLabels{"application": controllerName}
+
+// replicas are the controller's pods, those that are about to end, too.
+func (c *cluster) replicas(ctx context.Context) ([]corev1.Pod, error) {
+	var running corev1.PodList
+	err := c.Cluster.List(ctx, &running, client.InNamespace(kubeSystem), controllerPods)
+	return running.Items, err
 }
 
 // leader is the pod of the replica that leads; if there is none, it is not found.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -123,10 +122,9 @@ func apiServerAway(ctx context.Context, f *fleet) (note string, err error) {
 
 // restarts is how often a container of the controller was started again.
 func (c *cluster) restarts(ctx context.Context) (restarts int32, err error) {
-	var running corev1.PodList
-	err = c.Cluster.List(ctx, &running, client.InNamespace(kubeSystem), client.MatchingLabels{"application": controllerName})
-	for i := range running.Items {
-		for _, status := range running.Items[i].Status.ContainerStatuses {
+	running, err := c.replicas(ctx)
+	for i := range running {
+		for _, status := range running[i].Status.ContainerStatuses {
 			restarts += status.RestartCount
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"time"
 )
@@ -47,7 +46,7 @@ func (c *cluster) leaderNotices(ctx context.Context, offset time.Duration) error
 	if err != nil {
 		return err
 	}
-	log, err := os.ReadFile(filepath.Join(podLogs, kubeSystem+"_"+pod.Name+"_"+string(pod.UID), controllerName, "0.log"))
+	log, err := os.ReadFile(firstLog(pod))
 	if err != nil {
 		return err
 	}

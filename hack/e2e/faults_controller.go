@@ -57,5 +57,5 @@ func (c *cluster) killController(ctx context.Context) (killed int, err error) {
 		return killed, err
 	}
 	return killed, c.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(kubeSystem),
-		client.MatchingLabels{"application": controllerName}, client.GracePeriodSeconds(0))
+		controllerPods, client.GracePeriodSeconds(0))
 }

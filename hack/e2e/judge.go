@@ -128,16 +128,7 @@ func (w *witness) look(ctx context.Context, c *cluster) (err error) {
 
 // against is what speaks against the witness, whatever it may still do.
 func (w *witness) against() error {
-	other := slices.IndexFunc(w.identities, func(is string) bool { return is != identity(w.pod.Name) })
-	switch {
-	case len(w.failed) > 0:
-		return fmt.Errorf("%s: %s", w.name, w.failed[0])
-	case other >= 0:
-		return fmt.Errorf("%s is %s, not %s", w.name, w.identities[other], identity(w.pod.Name))
-	case ended(w.pod):
-		return fmt.Errorf("%s has ended", w.name)
-	}
-	return nil
+	return against(w.pod, w.identities, w.failed)
 }
 
 // tellWitnesses adds a table, and returns what is wrong in it.

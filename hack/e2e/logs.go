@@ -9,15 +9,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// ended tells whether the pod's program, which ought to run for ever, has ended.
-func ended(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+// against is what speaks against the program of an SDK in a pod that is called like its role: a call that failed, another identity than the role's, or that
+// it has ended, though it ought to run for ever.
+func against(pod *corev1.Pod, identities, failed []string) error {
+	other := slices.IndexFunc(identities, func(is string) bool { return is != identity(pod.Name) })
+	switch {
+	case len(failed) > 0:
+		return fmt.Errorf("%s: %s", pod.Name, strings.Join(failed, "; "))
+	case other >= 0:
+		return fmt.Errorf("%s is %s, not %s", pod.Name, identities[other], identity(pod.Name))
+	case pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded:
+		return fmt.Errorf("%s has ended", pod.Name)
+	}
+	return nil
 }
 
 // keepLogs keeps what tells what happened: the state of the cluster, what containers printed, and what STS was asked.
@@ -57,9 +68,14 @@ func (c *cluster) findLeaks() error {
 	return nil
 }
 
+// firstLog is the file of what a pod's only container has printed since the pod's begin, until it was started again, if it was.
+func firstLog(pod *corev1.Pod) string {
+	return filepath.Join(podLogs, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID), pod.Spec.Containers[0].Name, "0.log")
+}
+
 // printed is what the program of an SDK has said so far: who it is for STS, once for each call, and what went wrong.
 func printed(pod *corev1.Pod) (ok, failed []string, err error) {
-	all, err := lines(filepath.Join(podLogs, namespace+"_"+pod.Name+"_"+string(pod.UID), container, "0.log"))
+	all, err := lines(firstLog(pod))
 	for _, line := range all {
 		// Time, stream, and whether the line is whole come first.
 		fields := strings.SplitN(line, " ", 4)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -58,12 +57,16 @@ func (u *user) mark() { u.marked, u.deleted, u.stale = u.calls, 0, 0 }
 
 // look brings what is known of the user up to date. It returns an error if the user has seen what it never may.
 func (u *user) look(ctx context.Context, c *cluster, calls []ststest.Call) error {
+	if err := u.lookCluster(ctx, c); err != nil {
+		return err
+	}
 	ok, failed, err := printed(u.pod)
 	if err != nil {
 		return err
 	}
-	if u.failed = len(failed); u.failed > 0 {
-		return fmt.Errorf("%s: %s", u.name, strings.Join(failed, "; "))
+	u.failed = len(failed)
+	if err := against(u.pod, ok, failed); err != nil {
+		return err
 	}
 	if now := time.Now(); len(ok) > u.calls {
 		u.called = now
@@ -71,15 +74,12 @@ func (u *user) look(ctx context.Context, c *cluster, calls []ststest.Call) error
 		return fmt.Errorf("%s has not called for %s", u.name, silence)
 	}
 	u.calls = len(ok)
-	if strange := slices.IndexFunc(ok, func(arn string) bool { return arn != identity(u.role()) }); strange >= 0 {
-		return fmt.Errorf("%s is %s, and not %s", u.name, ok[strange], identity(u.role()))
-	}
 	for _, call := range calls {
 		if err := u.heard(call, c.STS.IssuedTo); err != nil {
 			return err
 		}
 	}
-	return u.lookCluster(ctx, c)
+	return nil
 }
 
 // mounted tells whether the pod has the files of the Secret that there is now.
@@ -125,8 +125,6 @@ func (u *user) lookCluster(ctx context.Context, c *cluster) error {
 		return fmt.Errorf("%s: its pod is gone", u.name)
 	case err != nil:
 		return nil
-	case ended(u.pod):
-		return fmt.Errorf("%s has ended", u.name)
 	}
 	var s corev1.Secret
 	switch err := c.Cluster.Get(ctx, u.secretKey(), &s); {

@@ -64,8 +64,8 @@ func TestAnOutageOfHalfASession(t *testing.T) {
 		t.Run(c.says, func(t *testing.T) {
 			s := state{held: heldSince(noon), limit: c.limit}
 			s.held.credentials.Expires = noon.Add(c.life)
-			for begins := noon; begins.Before(s.due().Add(time.Second)); begins = begins.Add(c.life / 240) {
-				for _, s.spread = range []float64{0, 0.5, 1} {
+			for _, s.spread = range []float64{0, 0.5, 1} {
+				for begins := noon; begins.Before(s.due().Add(time.Second)); begins = begins.Add(c.life / 240) {
 					ends := begins.Add(c.life / 2)
 					renewed := renewedAt(s, begins, ends)
 					if late := renewed.Sub(ends); late > min(72*time.Second, max(time.Second, s.held.left(ends)/7)) { // an eighth of what was left at the last attempt

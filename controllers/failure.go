@@ -76,7 +76,13 @@ func (f *failures) add(s types.NamespacedName, now time.Time, left time.Duration
 	if last, ok := f.bySecret[s]; ok && last.role == next.role && last.duration == next.duration {
 		next.backoff = last.backoff
 	}
-	next.until = now.Add(hurried(next.backoff.Step(), left))
+	grown := next.backoff
+	pause := grown.Step()
+	shortened := hurried(pause, left)
+	if shortened == pause { // pauses that were cut short are no reason for longer ones, once nothing is left
+		next.backoff = grown
+	}
+	next.until = now.Add(shortened)
 	f.bySecret[s] = next
 	return next
 }

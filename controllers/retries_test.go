@@ -29,6 +29,17 @@ func TestHurried(t *testing.T) {
 	}
 }
 
+// What was hurried while credentials died is not paid for when they are gone.
+func TestHurriedAttemptsDoNotAddUp(t *testing.T) {
+	failures, now := newFailures(), noon
+	for range 20 {
+		now = failures.add(types.NamespacedName{}, now, 4*time.Second, failure{}).until
+	}
+	if wait := failures.add(types.NamespacedName{}, now, 0, failure{}).until.Sub(now); wait > 2*time.Second {
+		t.Errorf("the first wait after that is %s", wait)
+	}
+}
+
 // What is left of the seed is counted to its very end, and not to that of what pods can use.
 func TestLeft(t *testing.T) {
 	for _, c := range []struct {

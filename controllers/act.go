@@ -16,9 +16,12 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// outcome is what came of acting on a decision: credentials that were written, or why not.
+// outcome is what came of acting on a decision: the credentials that were issued or kept, or why not.
 type outcome struct {
-	issued  *credentials.Credentials
+	// issued are new credentials, and repaired those that were written again.
+	issued, repaired *credentials.Credentials
+	// writer is who changed the Secret before it was written, as far as that can be known.
+	writer  string
 	failure *failure
 }
 
@@ -26,49 +29,116 @@ type outcome struct {
 func (r *reconciler) act(ctx context.Context, g *gathered, d decision) outcome {
 	switch d.verb {
 	case issue:
-		return r.issue(ctx, g)
+		return r.issue(ctx, g, d)
+	case repair:
+		return r.repair(ctx, g)
 	case remove:
-		return r.remove(ctx, g)
+		return r.remove(ctx, g, d)
 	default:
 		return outcome{}
 	}
 }
 
 // issue gets credentials and writes them: into a new Secret, or over the very one that was judged.
-func (r *reconciler) issue(ctx context.Context, g *gathered) outcome {
+func (r *reconciler) issue(ctx context.Context, g *gathered, d decision) (o outcome) {
 	c, err := r.identity(g).assume(ctx, g.target.Session)
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
 	}
-	rendered := secret.Render(g.target, c)
-	if g.held == nil {
-		err = r.client.Create(ctx, rendered)
-	} else {
-		rendered, err = r.overwrite(ctx, g.held.secret.ObjectMeta, rendered)
+	if g.held != nil && d.reason == reasonRestored && g.known.issues.count+1 >= contestedWrites {
+		if meta, err := r.metadata(ctx, g.name); err == nil {
+			o.writer = writerOf(meta)
+		}
 	}
-	if err != nil {
-		return outcome{failure: r.explainWrite(ctx, g, err)}
+	if o.failure = r.write(ctx, g, g.judged(), secret.Render(g.target, c)); o.failure == nil {
+		o.issued = &c
 	}
-	r.writes.note(rendered)
-	return outcome{issued: &c}
+	return o
 }
 
-// overwrite replaces what is in the Secret that was judged. If somebody changed it meanwhile, as those do who add labels, it is looked at
-// again: as long as it is the same one and still the controller's, the credentials go in.
-func (r *reconciler) overwrite(ctx context.Context, judged metav1.ObjectMeta, rendered *corev1.Secret) (written *corev1.Secret, err error) {
+// repair writes the Secret again with the credentials that it holds, as the API server has them; and a seed that does
+// not exist with those in memory.
+func (r *reconciler) repair(ctx context.Context, g *gathered) (o outcome) {
+	if g.held == nil {
+		c := r.guard.seed.now().Credentials
+		if o.failure = r.write(ctx, g, nil, secret.Render(g.target, c)); o.failure == nil {
+			o.repaired = &c
+		}
+		return o
+	}
+	live := &corev1.Secret{}
+	if err := r.live.Get(ctx, g.name, live); err != nil {
+		return outcome{failure: transient("the Secret was deleted meanwhile, or cannot be read")}
+	}
+	o.writer = writerOf(live)
+	c, err := secret.Read(live)
+	judged := live.DeepCopy()
+	secret.Reduce(judged, r.files)
+	if err != nil || live.UID != g.held.secret.UID || c.AccessKeyID != g.held.credentials.AccessKeyID || !secret.Owned(live) ||
+		!secret.Repairable(judged, g.target, g.known.accessKeyID) {
+		o.failure = transient("the Secret was changed meanwhile")
+		return o
+	}
+	if o.failure = r.write(ctx, g, judged, secret.Render(g.target, c)); o.failure == nil {
+		o.repaired = &c
+	}
+	return o
+}
+
+// write creates a Secret, or replaces what is in the one that was judged, if there is one. It returns why not, or nil.
+func (r *reconciler) write(ctx context.Context, g *gathered, judged, rendered *corev1.Secret) *failure {
+	var err error
+	if judged == nil {
+		err = r.client.Create(ctx, rendered, client.FieldOwner(Name))
+	} else {
+		rendered, err = r.overwrite(ctx, judged, rendered)
+	}
+	if err != nil {
+		return r.explainWrite(ctx, g, err)
+	}
+	r.writes.note(rendered)
+	return nil
+}
+
+// judged returns the Secret that was judged; nil if there is none.
+func (g *gathered) judged() *corev1.Secret {
+	if g.held == nil {
+		return nil
+	}
+	return g.held.secret
+}
+
+// overwrite replaces what is in the Secret that was judged. On a conflict, and where the cache lacks labels or annotations
+// of other writers, it reads the metadata, and goes on while the UID matches and the Secret is still managed.
+func (r *reconciler) overwrite(ctx context.Context, judged, rendered *corev1.Secret) (written *corev1.Secret, err error) {
+	meta := judged.ObjectMeta
+	if secret.Cut(judged) {
+		if meta, err = r.managedMetadata(ctx, judged); err != nil {
+			return nil, err
+		}
+	}
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		written = secret.Replace(judged, rendered)
-		err := r.client.Update(ctx, written)
+		written = secret.Replace(meta, rendered)
+		err := r.client.Update(ctx, written, client.FieldOwner(Name))
 		if !apierrors.IsConflict(err) {
 			return err
 		}
-		now, readErr := r.metadata(ctx, client.ObjectKeyFromObject(rendered))
-		if readErr == nil && now.UID == judged.UID && secret.Owned(now) {
-			judged = now.ObjectMeta
+		if now, readErr := r.managedMetadata(ctx, judged); readErr == nil {
+			meta = now
 		}
 		return err
 	})
 	return written, err
+}
+
+// managedMetadata asks the API server for the metadata of the very Secret that was judged, while it is managed. The error
+// is a conflict if it is not.
+func (r *reconciler) managedMetadata(ctx context.Context, judged *corev1.Secret) (metav1.ObjectMeta, error) {
+	now, err := r.metadata(ctx, client.ObjectKeyFromObject(judged))
+	if err == nil && (now.UID != judged.UID || !secret.Owned(now)) {
+		err = apierrors.NewConflict(corev1.Resource("secrets"), judged.Name, errors.New("it was replaced, or is not managed any longer"))
+	}
+	return now.ObjectMeta, err
 }
 
 // codeOf is a word for an error that stays the same when it comes back.
@@ -117,8 +187,12 @@ func immutable(g *gathered) string {
 // actionDelete is the action of a failed deletion.
 const actionDelete = "Delete"
 
-// remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and judged anew.
-func (r *reconciler) remove(ctx context.Context, g *gathered) outcome {
+// remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and
+// judged anew. Deletions for refused roles are limited.
+func (r *reconciler) remove(ctx context.Context, g *gathered, d decision) outcome {
+	if d.reason == ReasonRoleForbidden && !r.removals.take(g.name, r.machine.Now()) {
+		return outcome{failure: transient("it is another Secret's turn to be deleted")}
+	}
 	err := r.client.Delete(ctx, g.held.secret, client.Preconditions{
 		UID:             &g.held.secret.UID,
 		ResourceVersion: &g.held.secret.ResourceVersion,

@@ -210,7 +210,7 @@ func TestAuthorizationFailsClosed(t *testing.T) {
 	unable := w.without("subjectaccessreviews")
 	w.startAs(unable, modes(policy.ModeRBAC))
 	w.pod("new", role("reports"), as("shop"))
-	w.event("Warning GetCredentialsFailed new:", "does not tell whether", "shop may assume role")
+	w.event("Warning AuthorizationUnknown new:", "does not tell whether", "shop may assume role")
 	if w.secret("aws-iam-reports") != nil || w.assumed("*") != 1 {
 		t.Error("issued without a verdict")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,43 +43,140 @@ func authorizers(modes []string, reviews authorizationclient.SubjectAccessReview
 	return policy.Union(chosen...)
 }
 
-// authorize finds out who of those that want the Secret may have its role. One that may is enough to issue; those that may not are told.
-func (r *reconciler) authorize(ctx context.Context, g *gathered, arn role.ARN, base role.Base) {
-	g.role = arn.String()
-	g.dryRun = r.settings.DryRunAuthorization
-	var failed []error
-	now := r.machine.Now() // before anybody is asked
-	for subject, wants := range g.subjects() {
-		verdict, known := r.verdicts.get(g.name, subject, arn, now)
-		if !known {
-			var err error
-			if verdict, err = r.authorizer(ctx, policy.Request{Subject: subject, Role: arn, Base: base}); err != nil {
-				failed = append(failed, err)
-				continue
-			}
-			r.verdicts.put(g.name, subject, arn, verdict, now)
-		}
-		if verdict.Allowed {
-			g.verdict = verdict
-			continue
-		}
-		if !g.verdict.Allowed {
-			g.verdict = verdict
-		}
-		g.refuse(verdict.Reason, wants)
+// authorize finds out who of those that make a claim may have its role. One that may is enough to issue.
+func (r *reconciler) authorize(ctx context.Context, g *gathered, c *claim) {
+	if g.seed { // it is the controller's own role, see resolveRole
+		c.verdict = policy.Verdict{Allowed: true, Reason: "it is the controller's own role"}
+		return
 	}
+	now := r.machine.Now() // before any review
+	ask := question{g: g, base: c.base, now: now, notBefore: g.reviewNotBefore(now)}
+	c.dryRun = r.settings.DryRunAuthorization
+	c.review = r.review(ctx, &ask, g.subjects(c), c.arn, func(verdict policy.Verdict, wants []want) {
+		c.refuse(verdict.Reason, wants)
+	})
 	switch {
-	case g.verdict.Allowed:
-	case g.seed: // it is the controller's own role: see resolve
-		g.verdict = policy.Verdict{Allowed: true, Reason: "it is the controller's own role"}
-	case g.dryRun:
-		g.wouldRefuse, g.verdict.Allowed = cmp.Or(g.verdict.Reason, fmt.Sprint(errors.Join(failed...))), true
-	default:
-		g.unready = errors.Join(failed...)
+	case c.verdict.Allowed:
+	case c.dryRun:
+		c.wouldRefuse = cmp.Or(c.verdict.Reason, fmt.Sprint(c.unknown))
+		c.verdict.Allowed, c.unknown = true, nil
+	case c.unknown == nil:
+		r.authorizeHeld(ctx, &ask, c)
 	}
-	if settled := r.verdicts.settled(g.name.Namespace, g.verdict.Allowed, now); !settled.IsZero() {
+	if settled := r.verdicts.settled(g.name.Namespace, c.verdict.Allowed, now); !settled.IsZero() {
 		g.recheck = r.bySTS(settled)
 	}
+	r.gatherReview(&ask, c)
+}
+
+// authorizeHeld finds out whether who may not have the role that is asked for may still have the one that the Secret
+// holds: a claim to what it may not have does not prolong what it had.
+func (r *reconciler) authorizeHeld(ctx context.Context, ask *question, c *claim) {
+	g := ask.g
+	if g.held == nil || g.held.role == c.arn.String() {
+		return
+	}
+	before, err := role.ParseARN(g.held.role)
+	if err != nil {
+		return
+	}
+	answer := r.review(ctx, ask, g.subjects(c), before, func(policy.Verdict, []want) {})
+	g.held.allowed = answer.verdict.Allowed || answer.unknown != nil
+}
+
+// gatherReview takes over what follows from a review: whether a refusal is confirmed, and when to ask again.
+func (r *reconciler) gatherReview(ask *question, c *claim) {
+	g := ask.g
+	g.refusal, g.nextUndecided = g.afterReview(r, c), nil
+	g.confirmed, g.askAt = false, time.Time{}
+	switch {
+	case c.unknown != nil:
+		g.nextUndecided = g.known.undecided
+		if ask.failed != nil {
+			g.nextUndecided = afterUndecided(g.name, g.known.undecided, ask.now, g.held.left(g.now), ask.failed)
+		}
+		g.askAt = r.bySTS(g.nextUndecided.at)
+	case c.refusedRole():
+		g.confirmed, g.askAt = g.refusal.confirmed(), r.bySTS(g.refusal.next())
+	}
+}
+
+// afterReview returns the refusal that is remembered after the review of a claim.
+func (g *gathered) afterReview(r *reconciler, c *claim) refusal {
+	switch {
+	case c.verdict.Allowed:
+		return refusal{}
+	case !c.refusedRole():
+		return g.known.refusal
+	default:
+		return g.known.refusal.refused(c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowed))
+	}
+}
+
+// reviewNotBefore returns the time before which no review counts any more: a refusal that would take something away is
+// asked about again from time to time.
+func (g *gathered) reviewNotBefore(now time.Time) time.Time {
+	if known := g.known.refusal; g.held != nil && !known.first.IsZero() && !now.Before(known.next()) {
+		return now
+	}
+	return time.Time{}
+}
+
+// question is what all reviews of one reconcile have in common.
+type question struct {
+	g    *gathered
+	base role.Base
+	// now is when it is asked, and notBefore the time before which no remembered answer counts, both by the machine's clock.
+	now, notBefore time.Time
+	// failed is the error of the last review that was asked now and could not be decided.
+	failed error
+}
+
+// review asks who of some subjects may have a role, and calls refused for those that may not. It is allowed if one may;
+// if none may, and of one that is not known, it is not known.
+func (r *reconciler) review(ctx context.Context, ask *question, subjects []subjectWants, arn role.ARN, refused func(policy.Verdict, []want)) (answer review) {
+	var unknown []error
+	answer.asked = ask.now
+	for _, s := range subjects {
+		verdict, asked, err := r.reviewOne(ctx, ask, s.subject, arn)
+		if err != nil {
+			unknown = append(unknown, err)
+			continue
+		}
+		if verdict.Allowed || !answer.verdict.Allowed {
+			answer.verdict = verdict
+		}
+		if asked.Before(answer.asked) {
+			answer.asked = asked
+		}
+		if !verdict.Allowed {
+			refused(verdict, s.wants)
+		}
+	}
+	if !answer.verdict.Allowed {
+		answer.unknown = errors.Join(unknown...)
+	}
+	return answer
+}
+
+// reviewOne asks whether one subject may have a role, unless that is known. Where the last review could not be decided it
+// waits before it asks again.
+func (r *reconciler) reviewOne(ctx context.Context, ask *question, subject policy.Subject, arn role.ARN) (verdict policy.Verdict, asked time.Time, err error) {
+	verdict, asked, known := r.verdicts.get(ask.g.name, subject, arn, ask.notBefore, ask.now)
+	if known {
+		return verdict, asked, nil
+	}
+	if last := ask.g.known.undecided; last != nil && ask.now.Before(last.at) {
+		return policy.Verdict{}, ask.now, last.err
+	}
+	verdict, err = r.authorizer(ctx, policy.Request{Subject: subject, Role: arn, Base: ask.base})
+	if err != nil {
+		ask.failed = err
+		r.metrics.ReviewUndecided()
+		return policy.Verdict{}, ask.now, err
+	}
+	r.verdicts.put(ask.g.name, subject, arn, verdict, ask.now)
+	return verdict, ask.now, nil
 }
 
 // refusedPods are pods of one ServiceAccount that may not have the role, and why. For an AWSIAMRole there are none: its conditions tell.
@@ -88,20 +186,20 @@ type refusedPods struct {
 }
 
 // refuse notes that pods may not have the role. In a dry run they have it all the same.
-func (g *gathered) refuse(reason string, wants []want) {
-	g.forbidden = append(g.forbidden, refusedPods{reason, wants})
-	if g.dryRun {
+func (c *claim) refuse(reason string, wants []want) {
+	c.forbidden = append(c.forbidden, refusedPods{reason, wants})
+	if c.dryRun {
 		return
 	}
-	if g.refused == nil {
-		g.refused = map[*wanter]bool{}
+	if c.refused == nil {
+		c.refused = map[*wanter]bool{}
 	}
 	for _, w := range wants {
-		g.refused[w.pod] = true
+		c.refused[w.pod] = true
 	}
 }
 
-// entitled are the wishes of the pods that may have the role.
+// entitled returns the pods that may have the role.
 func (g *gathered) entitled() []want {
 	if len(g.refused) == 0 {
 		return g.wants
@@ -109,15 +207,28 @@ func (g *gathered) entitled() []want {
 	return slices.DeleteFunc(slices.Clone(g.wants), func(w want) bool { return g.refused[w.pod] })
 }
 
-// subjects are those in whose name the Secret is wanted, with their pods: the namespace for an AWSIAMRole, else the pods' ServiceAccounts.
-func (g *gathered) subjects() map[policy.Subject][]want {
-	if g.resource != nil {
-		return map[policy.Subject][]want{{Namespace: g.name.Namespace}: nil}
+// subjectWants is a subject in whose name a Secret is asked for, with its pods.
+type subjectWants struct {
+	subject policy.Subject
+	wants   []want
+}
+
+// subjects returns those in whose name a claim is made: the namespace for an AWSIAMRole, otherwise the pods'
+// ServiceAccounts in the order in which their pods came.
+func (g *gathered) subjects(c *claim) []subjectWants {
+	if c.owner != nil {
+		return []subjectWants{{subject: policy.Subject{Namespace: g.name.Namespace}}}
 	}
-	subjects := map[policy.Subject][]want{}
+	var subjects []subjectWants
+	at := map[string]int{}
 	for _, w := range g.wants {
-		s := policy.Subject{Namespace: g.name.Namespace, ServiceAccount: w.pod.serviceAccount}
-		subjects[s] = append(subjects[s], w)
+		i, seen := at[w.pod.serviceAccount]
+		if !seen {
+			i = len(subjects)
+			at[w.pod.serviceAccount] = i
+			subjects = append(subjects, subjectWants{subject: policy.Subject{Namespace: g.name.Namespace, ServiceAccount: w.pod.serviceAccount}})
+		}
+		subjects[i].wants = append(subjects[i].wants, w)
 	}
 	return subjects
 }

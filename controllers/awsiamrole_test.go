@@ -110,8 +110,9 @@ func TestAChangedAWSIAMRoleIsServedAtOnce(t *testing.T) {
 		before := r.DeepCopy()
 		change.apply()
 		w.must(w.Patch(t.Context(), r, client.MergeFrom(before))) // the controller may write the status at just this moment
-		next := w.waitOther(s)
-		if !change.holds(next) || next.UID != s.UID {
+		next := s
+		w.eventually(change.what, func() bool { next = w.secret("app"); return w.isGood(next) && change.holds(next) })
+		if next.UID != s.UID {
 			t.Errorf("%s: %v %v", change.what, next.Labels, next.Annotations)
 		}
 		s = next
@@ -233,10 +234,10 @@ func TestTwoAWSIAMRolesCannotFightOverASecret(t *testing.T) {
 	s.OwnerReferences[0].Name, s.OwnerReferences[0].UID = b.Name, b.UID
 	s.Labels["team"] = "b"
 	w.must(w.Update(t.Context(), s))
-	s = w.waitOther(s)
-	if len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != a.UID || s.Labels["team"] != "a" {
-		t.Errorf("owners %v, labels %v", s.OwnerReferences, s.Labels)
-	}
+	w.eventually("its own owner and labels again", func() bool {
+		now := w.secret("a")
+		return w.isGood(now) && len(now.OwnerReferences) == 1 && now.OwnerReferences[0].UID == a.UID && now.Labels["team"] == "a" && accessKey(now) == accessKey(s)
+	})
 	w.must(w.Delete(t.Context(), b))
 	w.waitGone("b")
 	if !w.good("a") {

@@ -11,31 +11,43 @@ import (
 	"kube-aws-iam-controller/pkg/refresh"
 )
 
-// state is all that a decision about one Secret depends on.
+// state is all that a decision about one Secret depends on. Its times are by the clock of STS.
 type state struct {
 	now time.Time
-	// sure is false as long as now may be wrong by any amount, as STS did not tell the time since somebody set the machine's clock.
+	// sure is false while now may be wrong by any amount, as STS did not say the time since the machine's clock was set.
 	sure bool
-	// role is the ARN of the role that is wanted, as far as it was asked who may have it.
+	// role is the ARN of the role that is asked for, as far as a review was asked who may have it.
 	role string
-	// wanted tells whether a live pod wants the Secret; if not, unwantedSince is when the last one went.
+	// wanted reports whether an object asks for the Secret; if not, unwantedSince is when the last one went.
 	wanted        bool
 	unwantedSince time.Time
-	// seed is true for the Secret of the controller's own credentials, which is wanted as long as the controller runs and never removed.
+	// seed is true for the Secret of the controller's own credentials, which is kept while the controller runs.
 	seed bool
+	// seedInMemory is true if the seed does not exist, and the controller still has good credentials that were in it.
+	seedInMemory bool
 	// unadoptable is why the seed that is there is not taken.
 	unadoptable string
 	// invalid is why the role that is asked for can never be had.
 	invalid error
-	// unready is why the controller cannot tell which role is meant, or assume any.
+	// unready is why the controller cannot say which role is meant, or assume any.
 	unready error
-	verdict policy.Verdict
+	// undecided is why it is not known who may have the role, and askAt when it is asked again.
+	undecided error
+	verdict   policy.Verdict
+	// confirmed is true if a refusal has been confirmed, so that it takes away what is there. removeAt is when that may be
+	// deleted, as deletions for refusals are limited.
+	confirmed bool
+	removeAt  time.Time
+	// askAt is when to ask again who may have the role, if that is not known or if a refusal is to be confirmed.
+	askAt time.Time
 	// foreign is what to do about a Secret of this name that is not the controller's, if one was seen.
 	foreign string
 	// held is the controller's own Secret, if there is one.
 	held *held
 	// failure is how the last attempt went wrong, if it did and none succeeded since.
 	failure *failure
+	// issueAt and repairAt are when the Secret may be written again, with new credentials and with its own; zero for now.
+	issueAt, repairAt time.Time
 	// recheck is when to ask anew who may have the role, if something has just changed.
 	recheck time.Time
 	// limit and grace are --refresh-limit and --unused-grace-period; spread is the Secret's own.
@@ -48,20 +60,27 @@ type held struct {
 	secret *corev1.Secret
 	// credentials are zero if the Secret does not hold any that can be read.
 	credentials credentials.Credentials
-	// role is the ARN of the role whose credentials they are.
-	role string
-	// intact is false if the Secret is not what the controller would write for its target.
-	intact bool
+	// role is the ARN of the role whose credentials they are, and allowed reports whether one that is not asked for any
+	// longer may still be assumed.
+	role    string
+	allowed bool
+	// ownRole is why the credentials must not be there: they are of the controller's own role. inUse is true if the
+	// controller itself works with them.
+	ownRole error
+	inUse   bool
+	// intact is false if the Secret is not what the controller would write for its target; it is repairable if that can be
+	// written with the credentials that it holds.
+	intact, repairable bool
 }
 
 func (h *held) life() refresh.Lifetime {
 	return refresh.Lifetime{Issued: h.credentials.Issued, Expires: h.credentials.Expires}
 }
 
-// dead tells whether a pod that starts now could not use the credentials.
+// dead reports whether a pod that starts now could not use the credentials.
 func (h *held) dead(now time.Time) bool { return h.left(now) == 0 }
 
-// left is how long a pod can use the credentials; 0 if there are none.
+// left returns how long a pod can use the credentials; 0 if there are none.
 func (h *held) left(now time.Time) time.Duration {
 	if h == nil {
 		return 0
@@ -69,7 +88,7 @@ func (h *held) left(now time.Time) time.Duration {
 	return max(0, h.credentials.UsableUntil().Sub(now))
 }
 
-// left is how long what is held is of use: to pods, or if it is the seed, to the controller, until the very end.
+// left returns how long what is held is of use: to pods, or if it is the seed, to the controller, until the very end.
 func (s state) left(now time.Time) time.Duration {
 	if s.seed && s.held != nil {
 		return max(0, s.held.credentials.Expires.Sub(now))
@@ -82,12 +101,14 @@ type verb int
 
 // The zero value gives nothing to anybody.
 const (
-	// refuse gives no new credentials. A Secret that is there stays, and serves as long as its credentials do.
+	// refuse gives no new credentials. A Secret that is there stays, and serves while its credentials do.
 	refuse verb = iota
 	// keep leaves everything as it is: the Secret that is there, or the one that is not.
 	keep
 	// issue gets credentials and writes them.
 	issue
+	// repair writes the Secret again with the credentials that it holds, or the seed with those in memory.
+	repair
 	// remove deletes the Secret.
 	remove
 )
@@ -112,6 +133,8 @@ const (
 	reasonNew      = "new"
 	reasonRefresh  = "refresh"
 	reasonRestored = "restored"
+	reasonRepaired = "repaired"
+	reasonPaused   = "paused"
 	reasonUnused   = "unused"
 	reasonExpired  = "expired"
 )
@@ -119,14 +142,14 @@ const (
 // refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
 const refusedRetry = time.Minute
 
-// unreadyRetry is when to look again at what is due while the controller has no AWS identity, or cannot ask who may have a role: there may be thousands. See
+// unreadyRetry is when to look again at what is due while the controller has no AWS identity: there may be thousands. See
 // hurried.
 const unreadyRetry = 10 * time.Second
 
 // decide is the whole judgement over one Secret.
 func decide(s state) decision {
 	d := s.judge()
-	if d.verb == remove && s.seed { // without it the controller's own pod could not start any more
+	if d.verb == remove && (s.seed || s.held.inUse) { // without it the controller's own pod could not start any more
 		d.verb = refuse
 	}
 	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
@@ -142,14 +165,18 @@ func decide(s state) decision {
 func (s state) judge() decision {
 	later := s.now.Add(refusedRetry)
 	switch {
+	case s.held != nil && s.held.ownRole != nil && !s.seed:
+		return decision{verb: remove, reason: ReasonInvalidRole, note: s.held.ownRole.Error(), at: later}
 	case !s.wanted:
 		return s.unwanted()
 	case s.invalid != nil:
 		return s.refusal(ReasonInvalidRole, s.invalid.Error(), later)
 	case s.unready != nil:
-		return s.waiting()
-	case s.seed && s.held == nil: // what somebody puts there is taken, not made
-		return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
+		return s.waitingForIdentity()
+	case s.seed && s.held == nil:
+		return s.withoutSeed()
+	case s.undecided != nil:
+		return s.waiting(ReasonAuthorizationUnknown, "Authorize", s.undecided, s.askAt)
 	case !s.verdict.Allowed:
 		return s.forbidden(later)
 	case s.foreign != "":
@@ -158,7 +185,7 @@ func (s state) judge() decision {
 	return s.need()
 }
 
-// unwanted keeps a Secret that nobody wants for the grace period, but never until its credentials die.
+// unwanted keeps a Secret that no object asks for during the grace period, but never until its credentials die.
 func (s state) unwanted() decision {
 	if s.held == nil {
 		return decision{verb: keep, reason: reasonUnused}
@@ -167,55 +194,103 @@ func (s state) unwanted() decision {
 	if s.now.Before(at) {
 		return decision{verb: keep, reason: reasonUnused, at: at}
 	}
-	return decision{verb: remove, reason: reasonUnused, at: s.now.Add(refusedRetry)}
+	return decision{verb: remove, reason: reasonUnused, note: "no object asks for it", at: s.now.Add(refusedRetry)}
 }
 
-// waiting leaves everything as it is while the controller cannot tell which role is meant. Nobody is told before it matters.
-func (s state) waiting() decision {
+// withoutSeed writes a seed again that was deleted, from memory. One that was never there is taken when an operator puts
+// it in place, and not made.
+func (s state) withoutSeed() decision {
+	if s.seedInMemory {
+		return s.unlessFailed(decision{verb: repair, reason: reasonRestored})
+	}
+	return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
+}
+
+// waitingForIdentity leaves everything as it is while the controller cannot say which role is meant.
+func (s state) waitingForIdentity() decision {
 	if s.seed { // its guard tells
 		return decision{verb: keep, action: codeOf(s.unready), note: s.unready.Error(), at: s.now.Add(credentials.CallerRetry)}
-	}
-	if s.held != nil && s.now.Before(s.due()) {
-		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
 	}
 	later := s.now.Add(credentials.CallerRetry)
 	if s.held != nil {
 		later = s.now.Add(hurried(unreadyRetry, s.held.left(s.now)))
 	}
-	d := s.refusal(ReasonGetCredentialsFailed, s.unready.Error(), later)
-	d.action = codeOf(s.unready)
+	return s.waiting(ReasonGetCredentialsFailed, codeOf(s.unready), s.unready, later)
+}
+
+// waiting issues nothing and takes nothing away while something is not known. Users are told when it matters: when
+// something is missing, or due.
+func (s state) waiting(reason, action string, why error, at time.Time) decision {
+	if s.held != nil && s.now.Before(s.due()) {
+		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
+	}
+	d := s.refusal(reason, why.Error(), at)
+	d.action = action
 	return d
 }
 
-// forbidden takes away at once what may not be had any longer. Credentials of another role, which was wanted before, serve until they expire: else who asks
-// for what he may not have could take from others what they may.
+// forbidden stops renewal, and takes away what is there when the refusal is confirmed, and deletions are not too many.
+// Credentials of another role, which was asked for before, serve until they expire if that may still be assumed.
 func (s state) forbidden(later time.Time) decision {
 	d := decision{verb: refuse, reason: ReasonRoleForbidden, note: s.verdict.Reason, at: later}
 	if d.note == "" {
 		d.note = "no authorization mode allows the role"
 	}
 	switch {
-	case s.held != nil && s.held.role == s.role:
-		d.verb = remove
-	case s.held != nil:
+	case s.held == nil:
+	case s.expired(), s.held.role != s.role && s.held.allowed:
 		return s.refusal(d.reason, d.note, d.at)
+	case !s.confirmed:
+		d.at = earlier(s.askAt, s.lookBeforeDeath(later))
+	case s.now.Before(s.removeAt):
+		d.reason, d.action = ReasonRemovalDelayed, "Delete"
+		d.note = "The Secret is no longer renewed and will be deleted when its turn comes, as deletions for refused roles are limited in the whole cluster: " + d.note
+		d.at = earlier(s.removeAt, earlier(s.askAt, s.lookBeforeDeath(later)))
+	default:
+		d.verb = remove
 	}
 	return d
 }
 
-// need tells whether a wanted Secret is good for now, or why credentials must be issued; but not before the time of the next attempt.
+// lookBeforeDeath returns when the credentials die if that is before a time.
+func (s state) lookBeforeDeath(at time.Time) time.Time {
+	if s.held != nil && !s.seed && !s.held.dead(s.now) {
+		return earlier(at, s.held.credentials.UsableUntil())
+	}
+	return at
+}
+
+// need says whether a Secret that is asked for is good for now, or why it must be written; but not before the time of
+// the next attempt.
 func (s state) need() decision {
-	d := decision{verb: issue}
 	switch {
 	case s.held == nil:
-		d.reason = reasonNew
-	case !s.held.intact:
-		d.reason, d.since = reasonRestored, s.now
-	case s.now.Before(s.due()):
+		return s.unlessPaused(decision{verb: issue, reason: reasonNew}, s.issueAt)
+	case s.held.intact && s.now.Before(s.due()):
 		return decision{verb: keep, at: s.due()}
+	case s.held.repairable && !s.held.dead(s.now) && s.now.Before(s.due()):
+		return s.unlessPaused(decision{verb: repair, reason: reasonRepaired, since: s.now}, s.repairAt)
+	case !s.held.intact:
+		return s.unlessPaused(decision{verb: issue, reason: reasonRestored, since: s.now}, s.issueAt)
 	default:
-		d.reason, d.since = reasonRefresh, s.due()
+		return s.unlessPaused(decision{verb: issue, reason: reasonRefresh, since: s.due()}, s.issueAt)
 	}
+}
+
+// unlessPaused is a write, unless the Secret was written too often, or the last attempt failed. Attempts at the same that
+// fail have pauses of their own.
+func (s state) unlessPaused(d decision, at time.Time) decision {
+	if s.failure == nil && s.now.Before(at) {
+		if s.expired() {
+			return decision{verb: remove, reason: reasonExpired, note: "it was overwritten", at: at}
+		}
+		return decision{verb: keep, reason: reasonPaused, at: s.lookBeforeDeath(at)}
+	}
+	return s.unlessFailed(d)
+}
+
+// unlessFailed is a write, unless the last attempt failed and it is not yet time for the next.
+func (s state) unlessFailed(d decision) decision {
 	if s.failure != nil && !s.failure.transient() && (s.expired() || s.now.Before(s.failure.until)) {
 		d = s.refusal(s.failure.reason, s.failure.note, s.failure.until)
 		d.action = s.failure.action
@@ -223,23 +298,21 @@ func (s state) need() decision {
 	return d
 }
 
-// due is when the credentials that are there are to be renewed.
+// due returns when the credentials that are there are to be renewed.
 func (s state) due() time.Time { return s.held.life().Due(s.limit, s.spread) }
 
-// expired tells whether a Secret holds nothing that a pod could use, for sure. A seed is good enough to renew itself until the very end.
+// expired reports whether a Secret holds nothing that a pod could use, for sure. A seed is good enough to renew itself
+// until the very end.
 func (s state) expired() bool {
 	return s.held != nil && !s.seed && s.held.dead(s.now) && (s.sure || s.held.credentials.Expires.IsZero())
 }
 
 // refusal leaves a Secret as it is until its credentials are dead, and then removes it: a pod must not start on dead credentials.
 func (s state) refusal(reason, note string, at time.Time) decision {
-	switch {
-	case s.expired():
+	if s.expired() {
 		return decision{verb: remove, reason: reasonExpired, note: note, at: s.now.Add(refusedRetry)}
-	case s.held != nil && !s.seed && !s.held.dead(s.now):
-		at = earlier(at, s.held.credentials.UsableUntil())
 	}
-	return decision{verb: refuse, reason: reason, note: note, at: at}
+	return decision{verb: refuse, reason: reason, note: note, at: s.lookBeforeDeath(at)}
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -258,6 +331,8 @@ func (v verb) String() string {
 		return "keep"
 	case issue:
 		return "issue"
+	case repair:
+		return "repair"
 	case remove:
 		return "remove"
 	}

@@ -45,7 +45,31 @@ func edited(s *state) {
 	}
 }
 func emptied(s *state)   { s.held = &held{} }
-func forbidden(s *state) { s.verdict = policy.Verdict{Reason: "not yours"} }
+func forbidden(s *state) {
+	s.verdict, s.askAt = policy.Verdict{Reason: "not yours"}, s.now.Add(confirmation)
+}
+func confirmed(s *state) { s.confirmed, s.askAt = true, s.now.Add(askAgain) }
+func undecidable(s *state) {
+	s.verdict, s.undecided, s.askAt = policy.Verdict{}, errors.New("who may"), s.now.Add(2*time.Second)
+}
+func ofOwnRole(s *state) {
+	if s.held != nil {
+		s.held.ownRole = errors.New("the controller's own")
+	}
+}
+func inUse(s *state) {
+	if s.held != nil {
+		s.held.inUse = true
+	}
+}
+func strippedOfLabels(s *state) {
+	if s.held != nil {
+		s.held.intact, s.held.repairable = false, true
+	}
+}
+func writtenOften(s *state) {
+	s.issueAt, s.repairAt = s.now.Add(20*time.Second), s.now.Add(20*time.Second)
+}
 func unsure(s *state)    { s.sure = false }
 func invalid(s *state)   { s.invalid = errors.New("no such role") }
 func unready(s *state)   { s.unready = errors.New("who am I") }
@@ -98,9 +122,37 @@ func TestDecide(t *testing.T) {
 		{"until it is dead", good(issuedAgo(55*time.Minute), invalid), remove, reasonExpired, retry},
 
 		{"a forbidden role is refused", good(missing, forbidden), refuse, ReasonRoleForbidden, retry},
-		{"a right withdrawn removes the Secret at once", good(forbidden), remove, ReasonRoleForbidden, retry},
-		{"what was wanted before, and allowed, serves on", good(forbidden, func(s *state) { s.role = "another" }), refuse, ReasonRoleForbidden, retry},
-		{"until it is dead, too", good(issuedAgo(55*time.Minute), forbidden, func(s *state) { s.role = "another" }), remove, reasonExpired, retry},
+		{"a refusal is confirmed before it takes anything away", good(forbidden), refuse, ReasonRoleForbidden, confirmation},
+		{"but stops renewal at once", good(issuedAgo(40*time.Minute), forbidden), refuse, ReasonRoleForbidden, confirmation},
+		{"a confirmed refusal removes the Secret", good(forbidden, confirmed), remove, ReasonRoleForbidden, retry},
+		{"unless deletions are too many", good(forbidden, confirmed, func(s *state) { s.removeAt = s.now.Add(20 * time.Second) }), refuse, ReasonRemovalDelayed, 20 * time.Second},
+		{"which are looked at again in time", good(forbidden, confirmed, func(s *state) { s.removeAt = s.now.Add(time.Hour) }), refuse, ReasonRemovalDelayed, askAgain},
+		{"a refused Secret that is dead is removed at once", good(issuedAgo(55*time.Minute), forbidden), remove, reasonExpired, retry},
+		{"what was wanted before, and is allowed, serves on", good(forbidden, confirmed, func(s *state) { s.role, s.held.allowed = "another", true }), refuse, ReasonRoleForbidden, retry},
+		{"until it is dead, too", good(issuedAgo(55*time.Minute), forbidden, func(s *state) { s.role, s.held.allowed = "another", true }), remove, reasonExpired, retry},
+		{"what was wanted before, and is refused as well, goes", good(forbidden, confirmed, func(s *state) { s.role = "another" }), remove, ReasonRoleForbidden, retry},
+
+		{"what is not known gives nothing new", good(missing, undecidable), refuse, ReasonAuthorizationUnknown, 2 * time.Second},
+		{"and takes nothing away", good(undecidable), keep, "", retry},
+		{"also when it is due", good(issuedAgo(40*time.Minute), undecidable), refuse, ReasonAuthorizationUnknown, 2 * time.Second},
+		{"until it is dead, as always", good(issuedAgo(55*time.Minute), undecidable), remove, reasonExpired, retry},
+
+		{"credentials of the controller's own role are removed", good(ofOwnRole), remove, ReasonInvalidRole, retry},
+		{"whoever may have it", good(ofOwnRole, unwantedFor(0)), remove, ReasonInvalidRole, retry},
+		{"but not those that it works with", good(ofOwnRole, inUse), refuse, ReasonInvalidRole, retry},
+		{"whatever happens", good(inUse, unwantedFor(time.Hour)), refuse, reasonUnused, retry},
+		{"even when they are dead", good(issuedAgo(2*time.Hour), inUse, invalid), refuse, reasonExpired, retry},
+		{"nor the seed", good(ofOwnRole, ownSeed), keep, "", 10 * time.Minute},
+
+		{"what surrounds credentials is repaired with them", good(strippedOfLabels), repair, reasonRepaired, 0},
+		{"renewal repairs it, too", good(issuedAgo(40*time.Minute), strippedOfLabels), issue, reasonRestored, 0},
+		{"what was repaired often waits", good(strippedOfLabels, writtenOften), keep, reasonPaused, 20 * time.Second},
+		{"what was issued often waits", good(edited, writtenOften), keep, reasonPaused, 20 * time.Second},
+		{"also what was deleted often", good(missing, writtenOften), keep, reasonPaused, 20 * time.Second},
+		{"what was overwritten and cannot be read is removed before", good(emptied, writtenOften), remove, reasonExpired, 20 * time.Second},
+		{"a failure has pauses of its own", good(missing, writtenOften, failedUntil(0)), issue, reasonNew, 0},
+		{"a good Secret does not wait", good(writtenOften), keep, "", 10 * time.Minute},
+
 		{"no verdict is a refusal", good(missing, func(s *state) { s.verdict = policy.Verdict{} }), refuse, ReasonRoleForbidden, retry},
 
 		{"a controller that is nobody makes nothing", good(missing, unready), refuse, ReasonGetCredentialsFailed, credentials.CallerRetry},
@@ -119,6 +171,7 @@ func TestDecide(t *testing.T) {
 		{"the seed is renewed as others are", good(ownSeed, issuedAgo(40*time.Minute)), issue, reasonRefresh, 0},
 		{"is adopted by renewing it", good(ownSeed, edited), issue, reasonRestored, 0},
 		{"but not made", good(ownSeed, missing), keep, "", credentials.CallerRetry},
+		{"but written again from memory", good(ownSeed, missing, func(s *state) { s.seedInMemory = true }), repair, reasonRestored, 0},
 		{"waits for better credentials", good(ownSeed, unready, issuedAgo(2*time.Hour)), keep, "", credentials.CallerRetry},
 		{"and stays when it is dead", good(ownSeed, issuedAgo(2*time.Hour), failedUntil(time.Minute)), refuse, ReasonGetCredentialsFailed, time.Minute},
 
@@ -174,33 +227,33 @@ func TestNothingIsKnown(t *testing.T) {
 // Whatever the state: credentials are issued only to who is wanted, valid, known and allowed; what is wanted and alive is only removed by a
 // refusal; and there is always a time to look again while there is anything to look at.
 func TestDecideInEveryState(t *testing.T) {
-	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour), ownSeed, unsure}) {
+	for _, ways := range combinations([]func(*state){missing, edited, emptied, issuedAgo(40 * time.Minute), issuedAgo(56 * time.Minute), forbidden, confirmed, undecidable, ofOwnRole, inUse, strippedOfLabels, writtenOften, invalid, unready, failedUntil(time.Minute), unwantedFor(time.Minute), unwantedFor(time.Hour), ownSeed, unsure}) {
 		s := good()
 		for _, f := range ways {
 			f(&s)
 		}
 		d := decide(s)
-		entitled := s.wanted && s.invalid == nil && s.unready == nil && s.verdict.Allowed
-		if d.verb == issue && !entitled {
+		entitled := s.wanted && s.invalid == nil && s.unready == nil && s.undecided == nil && s.verdict.Allowed
+		if (d.verb == issue || d.verb == repair) && !entitled {
 			t.Errorf("issued in %+v", s)
 		}
 		alive := s.held != nil && !s.held.dead(s.now)
-		if d.verb == remove && entitled && alive {
+		if d.verb == remove && alive && s.wanted && s.held.ownRole == nil && (entitled || !s.confirmed || s.undecided != nil) {
 			t.Errorf("removed what is wanted and alive in %+v", s)
 		}
-		if d.verb == remove && s.seed || d.verb == issue && s.seed && s.held == nil {
+		if d.verb == remove && (s.seed || s.held.inUse) || d.verb == issue && s.seed && s.held == nil {
 			t.Errorf("decided to %s the seed in %+v", d.verb, s)
 		}
 		if d.verb == remove && d.reason == reasonExpired && !s.sure && !s.held.credentials.Expires.IsZero() {
 			t.Errorf("removed what may be alive in %+v", s)
 		}
-		if d.verb != issue && !d.at.IsZero() && !d.at.After(s.now) {
+		if d.verb != issue && d.verb != repair && !d.at.IsZero() && !d.at.After(s.now) {
 			t.Errorf("looked at again without pause: %+v", s)
 		}
 		if d.verb == remove && s.held == nil {
 			t.Errorf("removed nothing in %+v", s)
 		}
-		if d.verb != issue && d.at.IsZero() && (s.wanted || s.held != nil) {
+		if d.verb != issue && d.verb != repair && d.at.IsZero() && (s.wanted || s.held != nil) {
 			t.Errorf("never looked at again: %+v", s)
 		}
 	}

@@ -26,6 +26,10 @@ const (
 	ReasonSecretNotManaged     = "SecretNotManaged"
 	ReasonCreateSecretFailed   = "CreateSecretFailed"
 	ReasonUpdateSecretFailed   = "UpdateSecretFailed"
+	ReasonAuthorizationUnknown = "AuthorizationUnknown"
+	ReasonRemovalDelayed       = "RemovalDelayed"
+	ReasonRoleReplaced         = "RoleReplaced"
+	ReasonSecretContested      = "SecretContested"
 )
 
 // maxNote is how long the note of an event may be. Source: validation of events.k8s.io/v1.
@@ -81,13 +85,28 @@ func (a announcer) found(to runtime.Object, s types.NamespacedName, f demand.Fin
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
 }
 
-// notManaged is the note about a Secret that somebody else made, or that another controller claims.
-func notManaged(s types.NamespacedName, claimed *metav1.OwnerReference) string {
-	if claimed != nil {
+// notManaged is the note about a Secret that is not this controller's.
+func notManaged(s types.NamespacedName, meta metav1.Object) string {
+	if claimed := metav1.GetControllerOf(meta); claimed != nil {
 		return fmt.Sprintf("Secret %q exists and is controlled by %s %q: it is left alone. Remove it there, or choose another name", s.Name, claimed.Kind, claimed.Name)
+	}
+	if original := secret.CopyOf(meta); original != "" && meta.GetLabels()[secret.OwnerLabel] == secret.OwnerValue {
+		return fmt.Sprintf("Secret %q exists and is a copy of Secret %.200q, as its annotation %s says: it is left alone. Have the program that copies it leave it out, and delete it",
+			s.Name, original, secret.SelfAnnotation)
 	}
 	return fmt.Sprintf("Secret %q exists and is not this controller's: it is left alone. Delete it, or have it handed over by who may assume every role here: "+
 		"kubectl label secret --namespace %s %s %s=%s", s.Name, s.Namespace, s.Name, secret.OwnerLabel, secret.OwnerValue)
+}
+
+// replacedNote says that an AWSIAMRole decided that a Secret is of another role than its name says.
+func replacedNote(g *gathered) string {
+	return fmt.Sprintf("Secret %q asks for role %q by its name, but AWSIAMRole %q of the same name decides: it holds credentials of %s. If that is not what the pod needs, rename the AWSIAMRole",
+		g.name.Name, g.replacedRole, g.name.Name, g.arn)
+}
+
+// sharedNote begins the note to a pod that may not have a role, but can read the Secret of others that may.
+func sharedNote(g *gathered) string {
+	return fmt.Sprintf("The pod still reads Secret %q, which the namespace shares and which others may have: delete the pod, or give it a Secret of its own. ", g.name.Name)
 }
 
 // ofUnservedRole is the note about a Secret that an AWSIAMRole left in a cluster that knows AWSIAMRoles no longer.

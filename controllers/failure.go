@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"math"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -34,15 +33,17 @@ func (f *failure) about(s credentials.Session) bool {
 	return f.reason == ReasonSecretNotManaged || (f.role == s.Role && f.duration == s.Duration)
 }
 
-// failures remembers of each Secret how the last attempt failed, until one succeeds or nobody wants it. The work queue knows how often a key
-// failed, but an event wakes it at once: without this, each new pod would mean one more call of STS for a role that cannot be had.
-type failures struct {
-	lock     sync.Mutex
-	bySecret map[types.NamespacedName]failure
-}
-
 // retries grow from a second to a minute: most causes pass at once, and what an admin mends in IAM is found within a minute. See hurried.
-var retries = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Cap: time.Minute, Steps: math.MaxInt32}
+var retries = wait.Backoff{Duration: time.Second, Factor: 2, Cap: time.Minute, Steps: math.MaxInt32}
+
+// jitter is by how much a pause is longer at the most, so that what failed together is not tried again together.
+const jitter = 0.2
+
+// pauseOf returns the next pause of a Secret: always the same for one Secret and pause.
+func pauseOf(b *wait.Backoff, s types.NamespacedName) time.Duration {
+	pause := b.Step()
+	return pause + time.Duration(jitter*share(s.String()+pause.String())*float64(pause))
+}
 
 // hurried shortens a pause for credentials that a pod can use for no longer than left: to an eighth of that, but a second at least. After an outage those come
 // back first that are closest to their end. Where nothing is left, or nothing was there, nothing is gained by it.
@@ -53,42 +54,49 @@ func hurried(pause, left time.Duration) time.Duration {
 	return min(pause, max(time.Second, left/8))
 }
 
-func newFailures() *failures { return &failures{bySecret: map[types.NamespacedName]failure{}} }
-
-// ofAnotherClock tells whether the failure was noted before the clock was corrected: no attempt waits for that long.
+// ofAnotherClock reports whether the failure was noted before the clock was corrected: no attempt waits for that long.
 func (f *failure) ofAnotherClock(now time.Time) bool { return f.until.Sub(now) > 2*retries.Cap }
 
-// get is the last failure; nil if there was none, or one of another clock.
-func (f *failures) get(s types.NamespacedName, now time.Time) *failure {
-	f.lock.Lock()
-	defer f.lock.Unlock()
-	if last, ok := f.bySecret[s]; ok && !last.ofAnotherClock(now) {
-		return &last
+// lastFailure returns the last failure; nil if there was none, or one of another clock.
+func (k *record) lastFailure(now time.Time) *failure {
+	if k.failure == nil || k.failure.ofAnotherClock(now) {
+		return nil
 	}
-	return nil
+	last := *k.failure
+	return &last
 }
 
-// add remembers one more failure, and sets when to try again, for a Secret whose credentials a pod can use for as long as left.
-func (f *failures) add(s types.NamespacedName, now time.Time, left time.Duration, next failure) failure {
-	f.lock.Lock()
-	defer f.lock.Unlock()
+// afterFailure returns one more failure with the time of the next attempt, for a Secret whose credentials a pod can use
+// for as long as left. last is the failure before; nil if there was none.
+func afterFailure(s types.NamespacedName, last *failure, now time.Time, left time.Duration, next failure) *failure {
 	next.backoff = retries
-	if last, ok := f.bySecret[s]; ok && last.role == next.role && last.duration == next.duration {
+	if last != nil && last.role == next.role && last.duration == next.duration {
 		next.backoff = last.backoff
 	}
 	grown := next.backoff
-	pause := grown.Step()
+	pause := pauseOf(&grown, s)
 	shortened := hurried(pause, left)
 	if shortened == pause { // pauses that were cut short are no reason for longer ones, once nothing is left
 		next.backoff = grown
 	}
 	next.until = now.Add(shortened)
-	f.bySecret[s] = next
-	return next
+	return &next
 }
 
-func (f *failures) clear(s types.NamespacedName) {
-	f.lock.Lock()
-	defer f.lock.Unlock()
-	delete(f.bySecret, s)
+// undecided is a review that could not be decided.
+type undecided struct {
+	err     error
+	at      time.Time // when to ask again, by the machine's clock
+	backoff wait.Backoff
+}
+
+// afterUndecided returns what is remembered of one more review that could not be decided, for a Secret whose credentials
+// a pod can use for as long as left.
+func afterUndecided(s types.NamespacedName, last *undecided, now time.Time, left time.Duration, err error) *undecided {
+	next := &undecided{err: err, backoff: retries}
+	if last != nil {
+		next.backoff = last.backoff
+	}
+	next.at = now.Add(hurried(pauseOf(&next.backoff, s), left))
+	return next
 }

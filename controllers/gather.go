@@ -1,11 +1,8 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,8 +11,6 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/demand"
-	"kube-aws-iam-controller/pkg/refresh"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -25,32 +20,34 @@ type gathered struct {
 	state
 
 	name types.NamespacedName
-	// resource is the AWSIAMRole that wants the Secret, if there is one: then it says what is in it, and not the pods.
-	resource *v1.AWSIAMRole
+	// known is what was remembered of the Secret.
+	known record
+	// resource is the AWSIAMRole of the Secret's name, if there is one, and ofResource what is known of its request.
+	resource   *v1.AWSIAMRole
+	ofResource *claim
 	// wants are the pods that want the Secret.
 	wants []want
-	// forbidden are the pods that want it and may not have its role.
-	forbidden []refusedPods
-	// refused are those of them that do not get it.
-	refused map[*wanter]bool
-	// dryRun tells that they get it all the same. wouldRefuse is why nobody would, if this were not a dry run.
-	dryRun      bool
-	wouldRefuse string
-	// target is what the Secret is to be for. It is empty as long as that is not known.
+	// claim is the request that decides what is in the Secret.
+	*claim
+	// replacedRole is the role that the pods ask for by the Secret's name, if the AWSIAMRole decides that it is another.
+	replacedRole string
+	// refusal is what was known of refusals, and what the reviews of this time added; nextUndecided is the same of those that
+	// could not be decided.
+	refusal       refusal
+	nextUndecided *undecided
+	// target is what the Secret is to be for. It is empty while that is not known.
 	target secret.Target
-	// wantedDuration is how long a session is wanted, which may be longer than the target's.
-	wantedDuration time.Duration
 }
 
 // gather reads all that a decision depends on. It is the only step that reads. An error means that the API server could not be asked.
 func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*gathered, error) {
 	now := r.clock.Now()
-	g := &gathered{name: name, state: state{
-		now:     now,
-		failure: r.failures.get(name, now),
-		limit:   r.settings.RefreshLimit,
-		grace:   r.settings.UnusedGracePeriod,
+	g := &gathered{name: name, claim: &claim{}, known: r.memory.get(name), state: state{
+		now:   now,
+		limit: r.settings.RefreshLimit,
+		grace: r.settings.UnusedGracePeriod,
 	}}
+	g.failure, g.refusal, g.nextUndecided = g.known.lastFailure(now), g.known.refusal, g.known.undecided
 	g.seed = name == r.settings.Seed
 	wants, noneSince := r.pods.wanting(name)
 	g.wants, g.unwantedSince = wants, r.bySTS(noneSince)
@@ -62,13 +59,52 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back
 	}
-	if g.wanted {
-		r.resolve(ctx, g, existing)
-	}
-	if existing != nil && g.held == nil {
+	if existing != nil {
 		g.hold(existing)
 	}
-	return g, nil
+	g.seedInMemory = g.seed && existing == nil && g.unadoptable == seedMissing && r.guard.seed.inMemory(now)
+	if g.wanted {
+		r.resolve(ctx, g)
+	}
+	r.gatherPace(g)
+	return g, r.gatherOwnRole(ctx, g)
+}
+
+// gatherPace finds out when the Secret may be written again, and whether it is its turn to be deleted.
+func (r *reconciler) gatherPace(g *gathered) {
+	now := r.machine.Now()
+	if at := g.known.issues.next(now); at.After(now) {
+		g.issueAt = r.bySTS(at)
+	}
+	if at := g.known.repairs.next(now); at.After(now) {
+		g.repairAt = r.bySTS(at)
+	}
+	if g.confirmed && g.held != nil {
+		if at := r.removals.turn(g.name, now); at.After(now) {
+			g.removeAt = r.bySTS(at)
+		}
+	}
+}
+
+// gatherOwnRole finds out whether the Secret holds what only the seed may hold, and whether the controller works with it.
+func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) error {
+	if g.held == nil || g.seed {
+		return nil
+	}
+	g.held.inUse = r.usesKey(g.held.credentials.AccessKeyID)
+	arn, err := role.ParseARN(g.held.role)
+	if err != nil {
+		return nil //nolint:nilerr // no role is not the controller's
+	}
+	if own, err := r.isOwnRole(ctx, arn); err != nil || !own {
+		return nil //nolint:nilerr // while it is not known, nothing is issued, and nothing is taken away
+	}
+	g.held.ownRole = errOwnRole(arn)
+	if g.held.inUse {
+		g.held.ownRole = fmt.Errorf("Secret %q holds the credentials that the controller itself works with, of its role %s, and is not renewed. Start the controller with --seed-secret=%s "+
+			"to have it renew them; see docs/bootstrap.md", g.name.Name, arn, g.name)
+	}
+	return nil
 }
 
 // find reads the AWSIAMRole of this name, and the Secret if it is the controller's own.
@@ -131,15 +167,18 @@ func (r *reconciler) existing(ctx context.Context, name types.NamespacedName) (*
 	return s, nil
 }
 
+// seedMissing is why a seed that does not exist is not taken.
+const seedMissing = "it does not exist"
+
 // adoptable is the seed as somebody made it who did not give it the controller's label: the one such Secret that the controller takes. It must hold
 // credentials, and nobody else may claim it; else it says why it is not taken.
 func (r *reconciler) adoptable(ctx context.Context, name types.NamespacedName) (s *corev1.Secret, whyNot string, err error) {
 	s = &corev1.Secret{}
 	if err := r.live.Get(ctx, name, s); err != nil {
-		return nil, "it does not exist", ignoreNotFound(err)
+		return nil, seedMissing, ignoreNotFound(err)
 	}
-	if claimed := metav1.GetControllerOf(s); claimed != nil {
-		return nil, notManaged(name, claimed), nil
+	if metav1.GetControllerOf(s) != nil || secret.CopyOf(s) != "" {
+		return nil, notManaged(name, s), nil
 	}
 	if secret.Reduce(s, r.files); secret.Held(s) == (credentials.Credentials{}) {
 		return nil, "it holds no credentials", nil
@@ -158,7 +197,7 @@ func (r *reconciler) foreign(ctx context.Context, name types.NamespacedName) (no
 	case secret.Owned(meta):
 		return "", nil
 	default:
-		return notManaged(name, metav1.GetControllerOf(meta)), nil
+		return notManaged(name, meta), nil
 	}
 }
 
@@ -174,123 +213,4 @@ func ignoreNotFound(err error) error {
 		return nil
 	}
 	return err
-}
-
-// resolve finds out which role is wanted, in which session, whether what is there is good for it, and whether the role may be had.
-func (r *reconciler) resolve(ctx context.Context, g *gathered, existing *corev1.Secret) {
-	caller, err := r.identity(g).caller(ctx)
-	g.sure, g.now = r.sure(), r.clock.Now() // what STS answers may have corrected it
-	if err != nil && g.seed {
-		g.unready = err
-		return
-	}
-	wanted := g.demand(caller)
-	if g.invalid = wanted.Check(); g.invalid != nil {
-		return
-	}
-	if err != nil {
-		r.resolveUnready(ctx, g, existing, err)
-		return
-	}
-	resolve := caller.Base.Resolve
-	if g.seed {
-		resolve = func(reference string) (role.ARN, error) { return ownRole(caller, reference) }
-	}
-	arn, err := resolve(wanted.Role)
-	if err != nil {
-		g.invalid = err
-		return
-	}
-	g.wantedDuration = cmp.Or(wanted.Duration, r.settings.SessionDuration)
-	g.target = r.target(g, arn, caller.Longest(g.wantedDuration))
-	if existing != nil {
-		g.hold(existing)
-	}
-	g.heed()
-	if g.need().verb == issue {
-		r.verdicts.forget(g.name) // asked anew
-	}
-	r.authorize(ctx, g, arn, caller.Base)
-}
-
-// heed drops a failure that says nothing about what is wanted now.
-func (g *gathered) heed() {
-	if f := g.failure; f != nil && (!f.about(g.target.Session) || f.ofAnotherClock(g.now)) {
-		g.failure = nil
-	}
-}
-
-// ownRole is the role that is asked for of the seed, if it is the one that the controller is: by its name it lies under the base role ARN, or else, as the
-// roles of pods may lie in another account, at the root of its own.
-func ownRole(caller credentials.Caller, reference string) (role.ARN, error) {
-	home, err := role.BaseOf(caller.ARN)
-	if err != nil {
-		return role.ARN{}, err
-	}
-	for _, base := range []role.Base{caller.Base, home} {
-		if arn, err := base.Resolve(reference); err == nil && caller.Is(arn) {
-			return arn, nil
-		}
-	}
-	return role.ARN{}, fmt.Errorf("the seed is of %s and is renewed with credentials of no other role than its own, not of %s: name the Secret after its role, or let the AWSIAMRole of that "+
-		"name ask for it", caller.ARN, reference)
-}
-
-// resolveUnready is for a controller that has no AWS identity at the moment. A right that was withdrawn counts all the same, where the role is known.
-func (r *reconciler) resolveUnready(ctx context.Context, g *gathered, existing *corev1.Secret, reason error) {
-	g.unready = reason
-	base := r.base()
-	if existing == nil || base.IsZero() {
-		return
-	}
-	arn, err := base.Resolve(g.demand(credentials.Caller{}).Role)
-	if err != nil {
-		return
-	}
-	g.hold(existing)
-	r.authorize(ctx, g, arn, base)
-	if g.verdict.Allowed || g.unready != nil {
-		g.unready = reason
-	}
-}
-
-// demand is what is wanted: by the AWSIAMRole, or else by the pods, which all want the same; or of a seed that has another name the caller's own role.
-func (g *gathered) demand(caller credentials.Caller) demand.Demand {
-	if g.resource != nil {
-		return demand.FromAWSIAMRole(g.resource)
-	}
-	if len(g.wants) > 0 {
-		return g.wants[0].Demand
-	}
-	named, ok := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
-	if !ok {
-		named = caller.RoleName()
-	}
-	return demand.Demand{Secret: g.name.Name, Role: named}
-}
-
-// target is what the Secret is to be for.
-func (r *reconciler) target(g *gathered, arn role.ARN, duration time.Duration) secret.Target {
-	t := secret.Target{
-		Name: g.name,
-		Session: credentials.Session{
-			Role:       arn,
-			Name:       role.SessionName(r.settings.ClusterName, g.name.Namespace, g.name.Name),
-			Duration:   duration,
-			ExternalID: r.settings.ExternalIDOf(g.name.Namespace),
-			Tags:       r.settings.tags(g.name.Namespace),
-		},
-		Files: r.files,
-	}
-	if g.resource != nil {
-		t.Labels = g.resource.Labels
-		t.Owner = &metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: g.resource.Name, UID: g.resource.UID}
-	}
-	return t
-}
-
-// hold reads an existing Secret of the controller's own. One that cannot be read holds dead credentials.
-func (g *gathered) hold(s *corev1.Secret) {
-	g.held = &held{secret: s, role: string(s.Data[secret.RoleARNKey]), credentials: secret.Held(s), intact: secret.Intact(s, g.target)}
-	g.spread = refresh.Spread(g.name.String(), g.held.life())
 }

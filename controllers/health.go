@@ -53,6 +53,17 @@ func leads(m manager.Manager) bool {
 	}
 }
 
+// countSecrets returns how many Secrets the controller has.
+func countSecrets(cached client.Reader) func() int {
+	return func() int {
+		var all corev1.SecretList
+		if err := cached.List(context.Background(), &all); err != nil {
+			return 0 // not synced
+		}
+		return len(all.Items)
+	}
+}
+
 // listSecrets yields what the metrics tell of the Secrets, on the leader only: else each would be told by every replica.
 func listSecrets(m manager.Manager) func() iter.Seq[metrics.Secret] {
 	return func() iter.Seq[metrics.Secret] {

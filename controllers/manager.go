@@ -104,6 +104,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		addController(m, o, r, seed),
 		checkHealth(ctx, m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
+		o.Metrics.TellCounts(r.counts()),
 		o.Metrics.TellBase(func() time.Time { return baseExpires(m, &o) }),
 		o.Metrics.TellClock(o.Credentials.Clock().Ahead),
 	)
@@ -127,9 +128,29 @@ func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface
 		machine:     o.Clock,
 		sure:        o.Credentials.Clock().Sure,
 		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
-		failures:    newFailures(),
+		isOwnRole:   o.Credentials.IsOwnRole,
+		usesKey:     o.Credentials.UsesKey,
+		memory:      newMemory(),
+		removals:    newRemovals(countSecrets(m.GetCache())),
 		verdicts:    newVerdicts(),
 		writes:      newWrites(),
+	}
+}
+
+// counts are what the metrics say of the Secrets of this replica.
+func (r *reconciler) counts() metrics.Counts {
+	return metrics.Counts{
+		WithoutRight:   func() int { return r.memory.sum(func(k *record) int { return k.withoutRight }) },
+		RemovalDelayed: r.removals.delayed,
+		Contested: func() int {
+			now := r.machine.Now()
+			return r.memory.sum(func(k *record) int {
+				if k.isContested(now) {
+					return 1
+				}
+				return 0
+			})
+		},
 	}
 }
 

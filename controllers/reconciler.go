@@ -56,11 +56,15 @@ type reconciler struct {
 	// clock is that of STS, by which credentials expire. It may be corrected at any moment, so what has to do with no credentials is timed by the machine's.
 	clock, machine clock.PassiveClock
 	// sure tells whether clock can be relied on.
-	sure     func() bool
-	events   announcer
-	failures *failures
-	verdicts *verdicts
-	writes   *writes
+	sure func() bool
+	// isOwnRole reports whether a role is one that the controller itself is; usesKey whether it works with an access key.
+	isOwnRole func(context.Context, role.ARN) (bool, error)
+	usesKey   func(accessKeyID string) bool
+	events    announcer
+	memory    *memory
+	removals  *removals
+	verdicts  *verdicts
+	writes    *writes
 }
 
 // identity is somebody for AWS.

@@ -41,14 +41,14 @@ func TestAMomentAcrossACorrection(t *testing.T) {
 // A failure that was noted by a clock that was ahead does not hold the next attempt back until that time has come.
 func TestAFailureOfAnotherClock(t *testing.T) {
 	name := types.NamespacedName{Namespace: "payments", Name: "aws-iam-app"}
-	f := newFailures()
+	var k record
 	for range 20 {
-		last := f.add(name, noon, 0, failure{reason: ReasonGetCredentialsFailed})
-		if f.get(name, noon) == nil {
-			t.Fatalf("one that is tried again at %s is dropped", last.until)
+		k.failure = afterFailure(name, k.failure, noon, 0, failure{reason: ReasonGetCredentialsFailed})
+		if k.lastFailure(noon) == nil {
+			t.Fatalf("one that is tried again at %s is dropped", k.failure.until)
 		}
-		if f.get(name, noon.Add(-7*time.Minute)) != nil {
-			t.Fatalf("one that is tried again at %s holds at %s", last.until, noon.Add(-7*time.Minute))
+		if k.lastFailure(noon.Add(-7*time.Minute)) != nil {
+			t.Fatalf("one that is tried again at %s holds at %s", k.failure.until, noon.Add(-7*time.Minute))
 		}
 	}
 }

@@ -9,47 +9,139 @@ import (
 	"github.com/go-logr/logr"
 
 	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/refresh"
 )
 
-// record tells everybody what was decided and what came of it, and returns when to look again: zero if there is nothing left to look at.
+// record remembers what was decided and what came of it, tells those who ask for the Secret, and returns when to look
+// again: zero if there is nothing left to look at.
 func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outcome) time.Time {
 	log := logr.FromContextOrDiscard(ctx).WithValues("role", g.target.Session.Role.String())
 	r.recordFindings(g)
 	r.recordForbidden(log, g)
+	r.recordReplaced(g)
+	r.recordSecondary(log, g)
+	r.recordReview(g)
 	if g.seed {
 		r.guard.hear(troubleOf(g, d, o))
 	}
-	at := d.at
+	at := r.recordOutcome(log, g, d, o)
+	r.recordRemoval(log, g, d)
+	return r.recordStatus(ctx, log, g, d, o, at)
+}
+
+// recordOutcome records what came of acting on a decision, or why nothing was done.
+func (r *reconciler) recordOutcome(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
 	switch {
 	case o.failure != nil:
-		at = r.recordFailure(log, g, o.failure)
+		return r.recordFailure(log, g, d, o.failure)
 	case d.verb == issue:
-		at = r.recordIssued(log, g, d, o)
+		return r.recordIssued(log, g, d, o)
+	case d.verb == repair:
+		return r.recordRepaired(log, g, d, o)
 	case d.verb == remove:
 		log.Info("secret deleted", "reason", d.reason, "accessKeyID", g.held.credentials.AccessKeyID, "note", d.note)
 		r.recordNews(log, g, d)
 	case d.verb == refuse:
 		r.recordNews(log, g, d)
 	case !g.wanted && g.held == nil:
-		r.failures.clear(g.name)
-		r.verdicts.forget(g.name)
-		r.writes.forget(g.name)
-		r.pods.forget(g.name)
+		return r.forget(g)
 	}
-	return r.recordStatus(ctx, log, g, d, o, at)
+	return d.at
 }
 
-// hearers are those that are told what becomes of the Secret: the AWSIAMRole and the pods that want it.
+// forget drops what is remembered of a Secret that does not exist and that no object asks for; but not that it was
+// written lately, so that no one gains by deleting it. It returns when to look again.
+func (r *reconciler) forget(g *gathered) time.Time {
+	r.verdicts.forget(g.name)
+	r.writes.forget(g.name)
+	r.pods.forget(g.name)
+	if rested := g.known.restedBy(); rested.After(r.machine.Now()) {
+		r.memory.update(g.name, func(k *record) { *k = record{issues: k.issues, repairs: k.repairs} })
+		return r.bySTS(rested)
+	}
+	r.memory.forget(g.name)
+	return time.Time{}
+}
+
+// recordReview remembers what the reviews of this time said.
+func (r *reconciler) recordReview(g *gathered) {
+	if !g.wanted {
+		return
+	}
+	withoutRight := 0
+	if g.held != nil && g.review.verdict.Allowed {
+		for _, f := range g.claim.forbidden {
+			withoutRight += len(f.wants)
+		}
+	}
+	contested := g.known.isContested(r.machine.Now())
+	r.memory.update(g.name, func(k *record) {
+		k.refusal, k.undecided, k.withoutRight = g.refusal, g.nextUndecided, withoutRight
+		if g.review.verdict.Allowed {
+			k.allowed = g.asked
+		}
+		if !contested {
+			k.contestedBy = ""
+		}
+	})
+}
+
+// recordRemoval lets a Secret wait for its turn to be deleted, or wait no longer.
+func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision) {
+	if d.reason != ReasonRemovalDelayed {
+		r.removals.leave(g.name)
+		return
+	}
+	if waiting := r.removals.wait(g.name, r.machine.Now()); waiting > 0 {
+		log.Info("deletions for refused roles are delayed: was a right withdrawn by mistake?", "waiting", waiting)
+	}
+	for _, w := range g.wants { // an AWSIAMRole is told with its status
+		if r.pods.tell(w.pod, g.name.Name, ReasonRemovalDelayed) {
+			r.events.refused(podReference(w.pod), g.name, d.reason, d.action, d.note)
+		}
+	}
+}
+
+// hearers returns the objects that get events about the Secret: the AWSIAMRole that decides over it, and the pods that
+// ask for it.
 func (r *reconciler) hearers(g *gathered) []hearer {
 	var all []hearer
-	if g.resource != nil {
-		all = append(all, hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }})
+	if g.owner != nil {
+		all = append(all, r.resourceHearer(g))
 	}
 	for _, w := range g.entitled() { // the others hear of that, and of nothing else
 		all = append(all, hearer{podReference(w.pod), func(reason, action string) bool { return r.pods.tell(w.pod, g.name.Name, reason+"/"+action) }})
 	}
 	return all
+}
+
+func (r *reconciler) resourceHearer(g *gathered) hearer {
+	return hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }}
+}
+
+// recordReplaced tells pods that an AWSIAMRole decided that the Secret is of another role than its name says.
+func (r *reconciler) recordReplaced(g *gathered) {
+	if g.replacedRole == "" {
+		return
+	}
+	for _, w := range g.wants {
+		if r.pods.tell(w.pod, g.name.Name, findings+ReasonRoleReplaced) {
+			r.events.refused(podReference(w.pod), g.name, ReasonRoleReplaced, "Decide", replacedNote(g))
+		}
+	}
+}
+
+// recordSecondary tells an AWSIAMRole why it is not served, where the pods' own request decides.
+func (r *reconciler) recordSecondary(log logr.Logger, g *gathered) {
+	if g.resource == nil || g.owner != nil || g.ofResource == nil {
+		return
+	}
+	reason, note := g.ofResource.rejection()
+	if r.resourceHearer(g).tell(reason, "") {
+		r.events.refused(g.resource, g.name, reason, "Decide", note)
+		r.countRefused(log, reason, note, 1)
+	}
 }
 
 // recordFindings tells each new pod what in it will not work.
@@ -69,17 +161,21 @@ const dryRun = "Dry run, nobody is refused yet: "
 // recordForbidden tells each pod, once, that its ServiceAccount may not have the role, whether or not another pod may; and an AWSIAMRole, if this is
 // a dry run and so nothing else tells it.
 func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
-	if g.wouldRefuse != "" && g.resource != nil && reasonOf(g.resource, v1.ConditionAuthorized) != ReasonRoleForbidden {
+	if g.wouldRefuse != "" && g.owner != nil && reasonOf(g.resource, v1.ConditionAuthorized) != ReasonRoleForbidden {
 		r.events.refused(g.resource, g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
 		r.countRefused(log, ReasonRoleForbidden, dryRun+g.wouldRefuse, 1)
 	}
 	if g.verdict.Allowed && !g.dryRun {
 		r.pods.forgive(g.entitled(), g.name.Name, ReasonRoleForbidden)
+		r.pods.forgive(g.entitled(), g.name.Name, ReasonRemovalDelayed)
 	}
-	for _, f := range g.forbidden {
+	for _, f := range g.claim.forbidden {
 		note := f.reason
-		if g.dryRun {
+		switch {
+		case g.dryRun:
 			note = dryRun + note
+		case g.review.verdict.Allowed && g.held != nil:
+			note = sharedNote(g) + note
 		}
 		var news int
 		for _, w := range f.wants {
@@ -100,9 +196,8 @@ func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int
 	}
 }
 
-// recordIssued closes the books on credentials that were written, and says when to renew them.
+// recordIssued remembers and tells that credentials were written, and returns when to renew them.
 func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
-	r.failures.clear(g.name)
 	r.metrics.Issued(d.reason, r.clock.Now().Sub(r.wantedSince(g, d)))
 	log.Info("credentials issued", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.issued.AccessKeyID,
 		"expires", o.issued.Expires.Format(time.RFC3339), "pods", len(g.wants))
@@ -112,11 +207,47 @@ func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o ou
 		for _, h := range r.hearers(g) {
 			r.events.issued(h.object, g.name, ReasonCreateCredentials, note)
 		}
-	case g.resource != nil:
-		r.events.issued(g.resource, g.name, ReasonUpdateCredentials, note)
+	case g.owner != nil:
+		r.events.issued(g.owner, g.name, ReasonUpdateCredentials, note)
 	}
 	r.pods.served(g.entitled(), g.name.Name)
-	next := state{held: &held{credentials: *o.issued}, limit: g.limit}
+	r.recordWritten(log, g, d, o, o.issued, func(k *record) *pace { return &k.issues })
+	return r.dueOf(g, o.issued)
+}
+
+// recordRepaired remembers that the Secret was written again with the credentials that it held, and returns when to
+// renew them.
+func (r *reconciler) recordRepaired(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
+	log.Info("secret repaired", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.repaired.AccessKeyID, "writer", o.writer)
+	r.recordWritten(log, g, d, o, o.repaired, func(k *record) *pace { return &k.repairs })
+	return r.dueOf(g, o.repaired)
+}
+
+// recordWritten remembers a write, and tells that another writer changes the Secret back if it is one of many.
+func (r *reconciler) recordWritten(log logr.Logger, g *gathered, d decision, o outcome, c *credentials.Credentials, of func(*record) *pace) {
+	now := r.machine.Now()
+	var by string
+	var contest bool
+	r.memory.update(g.name, func(k *record) {
+		k.failure, k.accessKeyID = nil, c.AccessKeyID
+		p := of(k)
+		*p = p.wrote(now, c.Expires.Sub(c.Issued))
+		by, contest = contested(*k, *p, d, o)
+		k.contestedBy = by
+	})
+	if !contest || g.known.isContested(now) {
+		return
+	}
+	note := contestedNote(g.name, by)
+	log.Info("secret contested", "writer", by)
+	for _, h := range r.hearers(g) {
+		r.events.refused(h.object, g.name, ReasonSecretContested, "Write", note)
+	}
+}
+
+// dueOf returns when credentials that were just written are to be renewed.
+func (r *reconciler) dueOf(g *gathered, c *credentials.Credentials) time.Time {
+	next := state{held: &held{credentials: *c}, limit: g.limit}
 	next.spread = refresh.Spread(g.name.String(), next.held.life())
 	return next.due()
 }
@@ -134,11 +265,17 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 	return g.now
 }
 
-// recordFailure remembers a failed attempt, tells everybody who waits, and says when to try again, or to remove what is dead.
-func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) time.Time {
+// recordFailure remembers a failed attempt, tells those who wait, and returns when to try again, or to remove what is dead.
+func (r *reconciler) recordFailure(log logr.Logger, g *gathered, d decision, failed *failure) time.Time {
+	f := *failed
 	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration
-	now := r.clock.Now()
-	*f = r.failures.add(g.name, now, g.left(now), *f)
+	now, machine := r.clock.Now(), r.machine.Now()
+	f = *r.memory.update(g.name, func(k *record) {
+		if d.verb == issue && !f.transient() && g.failure == nil { // attempts at the same have pauses of their own
+			k.issues = k.issues.wrote(machine, g.target.Session.Duration)
+		}
+		k.failure = afterFailure(g.name, k.lastFailure(now), now, g.left(now), f)
+	}).failure
 	if f.transient() {
 		log.V(1).Info("tried again soon", "reason", f.note)
 		return f.until
@@ -159,7 +296,7 @@ func (r *reconciler) recordFailure(log logr.Logger, g *gathered, f *failure) tim
 // told elsewhere, and of what has expired when it could not be renewed.
 func (r *reconciler) recordNews(log logr.Logger, g *gathered, d decision) {
 	told := d.verb == remove && d.reason != ReasonRoleForbidden
-	if told || (d.reason == ReasonRoleForbidden && g.resource == nil) {
+	if told || (d.reason == ReasonRoleForbidden && g.owner == nil) {
 		return
 	}
 	var news int

@@ -31,11 +31,13 @@ func TestHurried(t *testing.T) {
 
 // What was hurried while credentials died is not paid for when they are gone.
 func TestHurriedAttemptsDoNotAddUp(t *testing.T) {
-	failures, now := newFailures(), noon
+	var last *failure
+	now := noon
 	for range 20 {
-		now = failures.add(types.NamespacedName{}, now, 4*time.Second, failure{}).until
+		last = afterFailure(types.NamespacedName{}, last, now, 4*time.Second, failure{})
+		now = last.until
 	}
-	if wait := failures.add(types.NamespacedName{}, now, 0, failure{}).until.Sub(now); wait > 2*time.Second {
+	if wait := afterFailure(types.NamespacedName{}, last, now, 0, failure{}).until.Sub(now); wait > 2*time.Second {
 		t.Errorf("the first wait after that is %s", wait)
 	}
 }
@@ -93,9 +95,11 @@ func TestAnOutageOfHalfASession(t *testing.T) {
 
 // renewedAt is when a Secret is renewed if all attempts fail that are made from one time until another.
 func renewedAt(s state, from, until time.Time) time.Time {
-	failures, now := newFailures(), s.due()
+	var last *failure
+	now := s.due()
 	for !now.Before(from) && now.Before(until) {
-		now = failures.add(types.NamespacedName{}, now, s.held.left(now), failure{}).until
+		last = afterFailure(types.NamespacedName{}, last, now, s.held.left(now), failure{})
+		now = last.until
 	}
 	return now
 }

@@ -100,8 +100,8 @@ func (w *seedWatch) take(obj any, isNews bool) {
 		w.lock.Unlock()
 		return
 	}
-	if next.Lacking != "" && found != nil && secret.Owned(found) && was.Usable(next.since) == nil {
-		next.Seed = was.Seed // somebody damaged the controller's own Secret: it mends that with what it has
+	if next.Lacking != "" && (found == nil || secret.Owned(found)) && was.Usable(next.since) == nil {
+		next.Seed = was.Seed // the controller's own Secret was deleted or damaged: it is written again from memory
 	}
 	changes := w.replace(next)
 	listeners := w.changed
@@ -172,6 +172,12 @@ func (w *seedWatch) now() planted {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	return w.planted
+}
+
+// inMemory reports whether the controller has good credentials that were in the seed.
+func (w *seedWatch) inMemory(now time.Time) bool {
+	seed := w.now()
+	return seed.secret != nil && seed.Usable(now) == nil
 }
 
 // readNow notes that the seed that there is was read now: what was noted when it was read may be by a clock that has been corrected since.

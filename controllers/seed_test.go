@@ -67,11 +67,17 @@ func (w *world) byHand(name, process string) *corev1.Secret {
 	}}
 }
 
-// replace puts a seed made by hand in place of the one that is there.
+// replaceSeed puts a seed made by hand in place of the one that is there.
 func (w *world) replaceSeed(process string) {
 	w.t.Helper()
-	w.must(client.IgnoreNotFound(w.Delete(w.t.Context(), w.byHand(seedSecret, ""))))
-	w.must(w.Create(w.t.Context(), w.byHand(seedSecret, process)))
+	seed := w.byHand(seedSecret, process)
+	w.eventually("a seed put in place", func() bool { // the controller may write it at just this moment
+		if now := w.secret(seedSecret); now != nil {
+			seed.UID, seed.ResourceVersion = now.UID, now.ResourceVersion
+			return w.Update(w.t.Context(), seed) == nil
+		}
+		return w.Create(w.t.Context(), seed) == nil
+	})
 }
 
 func TestTheSeedIsAdoptedAndRenewsItself(t *testing.T) {
@@ -101,20 +107,21 @@ func TestTheSeedIsAdoptedAndRenewsItself(t *testing.T) {
 	}
 }
 
-// The seed of the AWSIAMRole that zalando-incubator/kube-aws-iam-controller has its users make.
-func TestTheSeedOfAnAWSIAMRole(t *testing.T) {
+// zalando-incubator/kube-aws-iam-controller has its users make an AWSIAMRole for the seed. It never decides over the seed,
+// and does not own it: deleting it would delete the seed.
+func TestSeed_NoAWSIAMRoleGovernsIt(t *testing.T) {
 	w := newWorld(t)
 	const name = "kube-aws-iam-controller-iam-role"
-	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: v1.AWSIAMRoleSpec{RoleReference: "controller"}}
-	w.must(w.Create(t.Context(), resource))
+	resource := w.awsIAMRole(name, "controller")
 	s := w.byHand(name, w.process(time.Hour))
 	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: name, UID: resource.UID}}
 	w.must(w.Create(t.Context(), s))
 	w.start(w.fromSeed(name))
 	got := w.wait(name)
-	if !secret.OfAWSIAMRole(got) || len(got.OwnerReferences) != 1 || string(got.Data["role-arn"]) != ownRole {
+	if secret.OfAWSIAMRole(got) || len(got.OwnerReferences) != 0 || string(got.Data["role-arn"]) != ownRole {
 		t.Errorf("it is for %s, with labels %v and owners %v", got.Data["role-arn"], got.Labels, got.OwnerReferences)
 	}
+	w.condition(name, v1.ConditionReady, metav1.ConditionFalse, controllers.ReasonInvalidRole, "--seed-secret")
 	w.pod("app", role("orders"))
 	w.wait("aws-iam-orders")
 }
@@ -126,7 +133,24 @@ func TestTheSeedNeedsNoRight(t *testing.T) {
 	w.pod("controller-0", role("controller"))
 	w.start(w.fromSeed(seedSecret), modes(policy.ModeRBAC))
 	w.wait(seedSecret)
-	w.event("Warning RoleForbidden controller-0:", "may not assume role controller")
+}
+
+func TestSeed_DeletedIsWrittenAgainFromMemory(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	w.start(w.fromSeed(seedSecret))
+	before := w.wait(seedSecret)
+	calls := w.assumed("*")
+	w.must(w.Delete(t.Context(), before))
+	w.eventually("the seed again", func() bool { now := w.secret(seedSecret); return now != nil && now.UID != before.UID })
+	if now := w.wait(seedSecret); accessKey(now) != accessKey(before) || now.Labels["heritage"] != secret.OwnerValue {
+		t.Errorf("it has other credentials, or labels %v", now.Labels)
+	}
+	w.pod("app", role("orders"))
+	w.wait("aws-iam-orders")
+	if n := w.assumed("*") - calls; n != 1 {
+		t.Errorf("%d calls of STS for the pod and the seed", n)
+	}
 }
 
 func TestASeedThatCannotBeRenewedIsToldInTimeAndMended(t *testing.T) {
@@ -190,7 +214,7 @@ func TestTheSeedIsForTheControllersOwnRoleOnly(t *testing.T) {
 	before := w.wait(seedSecret)
 	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: seedSecret}, Spec: v1.AWSIAMRoleSpec{RoleReference: "admin"}}
 	w.must(w.Create(t.Context(), resource))
-	w.event("Warning InvalidRole "+seedSecret+":", "not of admin", "no other role than its own")
+	w.event("Warning InvalidRole "+seedSecret+":", "--seed-secret", "no AWSIAMRole decides over it")
 	if now := w.secret(seedSecret); string(now.Data["role-arn"]) != ownRole || accessKey(now) != accessKey(before) {
 		t.Errorf("it is for %s", now.Data["role-arn"])
 	}
@@ -260,7 +284,7 @@ func TestASeedThatSTSRefusesIsToldAtOnce(t *testing.T) {
 	w.eventually("ready", func() bool { return ready(health) })
 
 	w.sts.Revoke(accessKey(s))
-	w.must(w.Patch(t.Context(), s, client.RawPatch(types.MergePatchType, []byte(`{"data":{"config":null}}`)))) // it is restored, with what is revoked
+	w.must(w.Patch(t.Context(), s, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"iam.amazonaws.com/session-duration":"900"}}}`)))) // it is issued again, with what is revoked
 	w.event("Warning SeedExpired "+seedSecret+":", "InvalidClientTokenId", "scripts/bootstrap.sh", ownRole)
 	w.eventually("not ready", func() bool { return !ready(health) })
 	w.replaceSeed(w.process(time.Hour))

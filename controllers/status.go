@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -43,7 +44,7 @@ func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	if current != nil {
 		s.RoleARN, s.Expiration, s.AccessKeyID = roleARN, &metav1.Time{Time: current.Expires}, current.AccessKeyID
 	}
-	for _, c := range []*metav1.Condition{g.ready(d, o, current), g.authorized(d), g.fullDuration()} {
+	for _, c := range g.conditions(d, o, current) {
 		if c != nil {
 			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
 			meta.SetStatusCondition(&s.Conditions, *c)
@@ -52,9 +53,29 @@ func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	return s
 }
 
+// conditions returns those of the AWSIAMRole. One whose Secret others decide over has none of what is in it.
+func (g *gathered) conditions(d decision, o outcome, current *credentials.Credentials) []*metav1.Condition {
+	if g.owner != nil {
+		return []*metav1.Condition{g.ready(d, o, current), g.authorized(d), g.fullDuration()}
+	}
+	reason, note := g.ofResource.rejection()
+	ready := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason, Message: note}
+	return []*metav1.Condition{ready, g.authorized(d)}
+}
+
+// rejection returns why a claim is rejected, as reason and message.
+func (c *claim) rejection() (reason, note string) {
+	if c.problem != nil {
+		return ReasonInvalidRole, c.problem.Error()
+	}
+	return ReasonRoleForbidden, c.review.verdict.Reason
+}
+
 // serving are the credentials that are in the Secret now, and whose they are; nil if there are none that are of any use.
 func (g *gathered) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
 	switch {
+	case g.owner == nil:
+		return nil, ""
 	case o.issued != nil:
 		return o.issued, g.target.Session.Role.String()
 	case g.held == nil || g.held.dead(g.now) || (d.verb == remove && o.failure == nil):
@@ -83,22 +104,24 @@ func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials
 	return c
 }
 
-// authorized tells whether the resource may have its role; nil if that is not known at the moment, and does not matter yet.
+// authorized says whether the resource may have its role; nil if that is not known at the moment, and does not matter yet.
 func (g *gathered) authorized(d decision) *metav1.Condition {
 	c := &metav1.Condition{Type: v1.ConditionAuthorized, Status: metav1.ConditionUnknown, Reason: v1.ReasonNotAsked}
+	of := g.ofResource
+	unknown := cmp.Or(of.blocked, of.unknown)
 	switch {
-	case g.invalid != nil:
-		c.Message = g.invalid.Error()
-	case g.unready != nil && d.verb == keep && reasonOf(g.resource, v1.ConditionAuthorized) != "":
+	case of.problem != nil:
+		c.Message = of.problem.Error()
+	case unknown != nil && d.verb == keep && reasonOf(g.resource, v1.ConditionAuthorized) != "":
 		return nil
-	case g.unready != nil:
-		c.Message = g.unready.Error()
-	case g.wouldRefuse != "":
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, dryRun+g.wouldRefuse
-	case g.verdict.Allowed:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, g.verdict.Reason
+	case unknown != nil:
+		c.Message = unknown.Error()
+	case of.wouldRefuse != "":
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, dryRun+of.wouldRefuse
+	case of.review.verdict.Allowed:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, of.review.verdict.Reason
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, g.verdict.Reason
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, of.review.verdict.Reason
 	}
 	return c
 }
@@ -108,9 +131,9 @@ func (g *gathered) fullDuration() *metav1.Condition {
 	switch {
 	case g.target.Session.Role.IsZero():
 		return nil
-	case g.target.Session.Duration < g.wantedDuration:
+	case g.target.Session.Duration < g.duration:
 		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionFalse, Reason: v1.ReasonRoleChaining, Message: fmt.Sprintf(
-			"The session is cut from %s to %s: AWS allows no more where a role is assumed by a role (role chaining), as the controller is", g.wantedDuration, g.target.Session.Duration)}
+			"The session is cut from %s to %s: AWS allows no more where a role is assumed by a role (role chaining), as the controller is", g.duration, g.target.Session.Duration)}
 	default:
 		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionTrue, Reason: v1.ReasonAsRequested}
 	}

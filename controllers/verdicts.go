@@ -1,10 +1,12 @@
 package controllers
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/policy"
@@ -21,6 +23,8 @@ type verdicts struct {
 	changed map[string]time.Time
 	// begun is when the first question was asked: what changed just before it raises no event.
 	begun time.Time
+	// looks limits how often changes have all Secrets of a namespace, or under "" of the cluster, looked at.
+	looks map[string]*rate.Limiter
 }
 
 type judged struct {
@@ -35,35 +39,64 @@ type judged struct {
 const settling = 10 * time.Second
 
 func newVerdicts() *verdicts {
-	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}}
+	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}, looks: map[string]*rate.Limiter{}}
 }
 
-// get returns the verdict about a Subject and a role, if it holds still.
-func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, now time.Time) (policy.Verdict, bool) {
+// get returns the verdict about a Subject and a role, if it is known, and asked is when the review was asked. It is
+// not known if something changed since, or if the review was asked before notBefore.
+func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, notBefore, now time.Time) (verdict policy.Verdict, asked time.Time, known bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if v.begun.IsZero() {
 		v.begun = now
 	}
 	all := v.bySecret[s]
-	i := slices.IndexFunc(all, about(subject))
+	i := slices.IndexFunc(all, func(j judged) bool { return j.subject == subject && j.role == arn })
 	if i < 0 {
-		return policy.Verdict{}, false
+		return policy.Verdict{}, time.Time{}, false
 	}
-	known, changed := all[i], v.lastChange(s.Namespace)
-	holds := known.role == arn && !known.at.Before(changed) && (now.Before(changed.Add(settling)) || !known.at.Before(changed.Add(settling)))
-	return known.Verdict, holds
+	last, changed := all[i], v.lastChange(s.Namespace)
+	holds := !last.at.Before(notBefore) && !last.at.Before(changed) && (now.Before(changed.Add(settling)) || !last.at.Before(changed.Add(settling)))
+	return last.Verdict, last.at, holds
 }
 
+// put remembers a verdict. Of one Subject it keeps those about the last two roles: the one that is asked for, and the
+// one that the Secret holds.
 func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.ARN, verdict policy.Verdict, now time.Time) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
-	v.bySecret[s] = append(slices.DeleteFunc(v.bySecret[s], about(subject)), judged{verdict, subject, arn, now})
+	all := slices.DeleteFunc(v.bySecret[s], func(j judged) bool { return j.subject == subject && j.role == arn })
+	others := 0
+	all = slices.DeleteFunc(all, func(j judged) bool {
+		if j.subject == subject {
+			others++
+		}
+		return j.subject == subject && others > 1
+	})
+	v.bySecret[s] = append(all, judged{verdict, subject, arn, now})
 }
 
-func about(subject policy.Subject) func(judged) bool {
-	return func(j judged) bool { return j.subject == subject }
+// changedSince reports whether something changed after a time in a namespace, or in the whole cluster, that a verdict
+// depends on. Since zero means: since this replica watches.
+func (v *verdicts) changedSince(namespace string, since time.Time) bool {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	return v.lastChange(namespace).After(since)
 }
+
+// look reports whether a change in a namespace, or with "" in the whole cluster, has all its Secrets looked at. Of many
+// changes not each does: a Secret that was looked at is looked at again when the change before has settled.
+func (v *verdicts) look(namespace string, now time.Time) bool {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if v.looks[namespace] == nil {
+		v.looks[namespace] = rate.NewLimiter(rate.Every(settling), looksBurst)
+	}
+	return v.looks[namespace].AllowN(now, 1)
+}
+
+// looksBurst is how many changes in one namespace are looked at one after the other.
+const looksBurst = 3
 
 // forget drops all that is known about a Secret.
 func (v *verdicts) forget(s types.NamespacedName) {
@@ -88,7 +121,7 @@ const manyChanges = 1000
 // tidy forgets changes that have settled, with the verdicts that they make void. The lock is held.
 func (v *verdicts) tidy(now time.Time) {
 	for namespace, at := range v.changed {
-		if now.Before(at.Add(settling)) {
+		if now.Before(at.Add(settling + spreadAsks)) { // a look at the last one may still ask why it is refused
 			continue
 		}
 		for secret, all := range v.bySecret {
@@ -98,6 +131,7 @@ func (v *verdicts) tidy(now time.Time) {
 		}
 		delete(v.changed, namespace)
 	}
+	maps.DeleteFunc(v.looks, func(_ string, l *rate.Limiter) bool { return l.TokensAt(now) >= looksBurst })
 }
 
 // settled is when to ask again because of a change that has just happened, or zero. A refusal is also asked about again soon after the beginning.

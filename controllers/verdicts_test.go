@@ -15,7 +15,7 @@ func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 	ask := func(seconds int) { v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, at(seconds)) }
 	holds := func(seconds int) bool {
-		verdict, ok := v.get(key("s"), subject, role.ARN{}, at(seconds))
+		verdict, _, ok := v.get(key("s"), subject, role.ARN{}, time.Time{}, at(seconds))
 		return ok && verdict.Allowed
 	}
 	for _, step := range []struct {
@@ -57,7 +57,7 @@ func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 		}
 	}
 	fresh := newVerdicts()
-	fresh.get(key("s"), subject, role.ARN{}, noon)
+	fresh.get(key("s"), subject, role.ARN{}, time.Time{}, noon)
 	if got := fresh.settled("n", false, at(1)); !got.Equal(at(10)) {
 		t.Errorf("a refusal at the beginning is asked about again at %s", got)
 	}
@@ -74,7 +74,7 @@ func TestVerdictsAreAboutOneRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, noon)
-	if _, ok := v.get(key("s"), subject, other, noon); ok {
+	if _, _, ok := v.get(key("s"), subject, other, time.Time{}, noon); ok {
 		t.Error("the verdict about one role holds for another")
 	}
 }
@@ -91,7 +91,7 @@ func TestChangesAreForgotten(t *testing.T) {
 	if len(v.changed) > manyChanges {
 		t.Errorf("%d changes are remembered", len(v.changed))
 	}
-	if _, ok := v.get(key("s"), subject, role.ARN{}, noon.Add(time.Hour)); ok {
+	if _, _, ok := v.get(key("s"), subject, role.ARN{}, time.Time{}, noon.Add(time.Hour)); ok {
 		t.Error("a void verdict came back")
 	}
 }

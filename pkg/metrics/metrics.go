@@ -2,6 +2,7 @@
 package metrics
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ type Metrics struct {
 	stsRequests   *prometheus.CounterVec
 	stsDuration   *prometheus.HistogramVec
 	refused       *prometheus.CounterVec
+	undecided     prometheus.Counter
 }
 
 // New makes the metrics and registers them.
@@ -41,7 +43,11 @@ func New(registry prometheus.Registerer) *Metrics {
 			Help: "Attempts to give credentials that ended without any, by reason.",
 		}, []string{"reason"}),
 	}
-	registry.MustRegister(m.issueDuration, m.stsRequests, m.stsDuration, m.refused)
+	m.undecided = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "access_reviews_undecided_total",
+		Help: "Access reviews that could not be decided: nothing new is issued, and nothing is taken away.",
+	})
+	registry.MustRegister(m.issueDuration, m.stsRequests, m.stsDuration, m.refused, m.undecided)
 	return m
 }
 
@@ -52,6 +58,32 @@ func (m *Metrics) Issued(reason string, took time.Duration) {
 
 // Refused counts an attempt that ended without credentials.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+// ReviewUndecided counts an access review that could not be decided.
+func (m *Metrics) ReviewUndecided() { m.undecided.Inc() }
+
+// Counts are numbers of the moment about the Secrets of this replica.
+type Counts struct {
+	// WithoutRight is how many pods hold a Secret that their ServiceAccount may not have any more.
+	WithoutRight func() int
+	// RemovalDelayed is how many Secrets wait to be deleted because their role is refused.
+	RemovalDelayed func() int
+	// Contested is how many Secrets another writer changes back.
+	Contested func() int
+}
+
+// TellCounts registers the metrics of numbers, as they are at the time of each scrape.
+func (m *Metrics) TellCounts(c Counts) error {
+	gauge := func(name, help string, of func() int) error {
+		return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return float64(of()) }))
+	}
+	return errors.Join(
+		gauge("pods_without_right", "Pods that hold a Secret, shared with others, whose role their ServiceAccount may not have any more.", c.WithoutRight),
+		gauge("secrets_removal_delayed", "Secrets whose role is refused and that wait to be deleted, as such deletions are limited.", c.RemovalDelayed),
+		gauge("secrets_contested", "Secrets that another writer changes back again and again.", c.Contested),
+	)
+}
 
 // STS counts one attempt at a request to STS.
 func (m *Metrics) STS(operation, code string, took time.Duration) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,9 +17,21 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Owned tells whether a Secret is the controller's own: it has the label, and no other controller claims it.
+// Owned reports whether a Secret is the controller's own: it has the label, no other controller claims it, and it is
+// no copy of one.
 func Owned(s metav1.Object) bool {
-	return s.GetLabels()[OwnerLabel] == OwnerValue && metav1.GetControllerOf(s) == nil
+	return s.GetLabels()[OwnerLabel] == OwnerValue && metav1.GetControllerOf(s) == nil && CopyOf(s) == ""
+}
+
+// CopyOf returns the namespace and name, as <namespace>/<name>, of the Secret that a Secret was copied from, as programs
+// do that replicate Secrets with their labels; it is empty for one that is no copy, and for one of an older version,
+// which does not say what it is.
+func CopyOf(s metav1.Object) string {
+	original := s.GetAnnotations()[SelfAnnotation]
+	if original == (types.NamespacedName{Namespace: s.GetNamespace(), Name: s.GetName()}).String() {
+		return ""
+	}
+	return original
 }
 
 // ownerKind is the kind of an owner that is an AWSIAMRole.
@@ -71,32 +84,154 @@ func ReadLifetime(s *corev1.Secret) (issued, expires time.Time, err error) {
 	return issued.UTC(), expires.UTC(), nil
 }
 
-// What is known of a reduced Secret's credentials, in its StringData.
+// What is known of a reduced Secret's data, in its StringData.
 const (
-	knownID    = "access-key-id"
-	knownWhole = "whole"
+	knownID      = "access-key-id"
+	knownWhole   = "whole"
+	knownOwnKeys = "own-keys"
+	knownCut     = "cut"
 )
 
-// Reduce takes the credentials out of a Secret, so that what keeps it in memory holds none of them, and only a fraction of the bytes. Of the data,
-// expire and role-arn stay; what else is to be known goes to StringData, which no API server ever delivers. A reduced Secret is never to be written.
+// How many bytes of labels, of annotations, and of owners and finalizers a reduced Secret keeps: those of an AWSIAMRole
+// and some of other writers.
+const (
+	maxLabels      = 8 << 10
+	maxAnnotations = 4 << 10
+	maxOwners      = 4 << 10
+)
+
+// Reduce takes the credentials out of a Secret, so that what keeps it in memory holds none of them, and only a fraction
+// of the bytes: at most a constant, whatever others wrote into it. Of the data, expire and role-arn stay; what else is
+// to be known goes to StringData, which no API server ever delivers. A reduced Secret must never be written.
 func Reduce(s *corev1.Secret, f Files) {
 	if s.StringData != nil {
 		return // it is reduced already
 	}
-	known, expire := map[string]string{}, s.Data[ExpireKey]
-	if c, err := Read(s); err == nil {
+	known, expire := map[string]string{}, cut(s.Data[ExpireKey])
+	if c, err := Read(s); err == nil && len(c.AccessKeyID) <= maxKept {
 		known[knownID] = c.AccessKeyID
 		expire = []byte(timestamp(c.Expires))
+		if consistent(s.Data, c) {
+			known[knownOwnKeys] = ""
+		}
 		if of, err := role.ParseARN(string(s.Data[RoleARNKey])); err == nil && includes(s.Data, f.data(of, c), bytes.Equal) {
 			known[knownWhole] = ""
 		}
 	}
+	if reduceMeta(&s.ObjectMeta) {
+		known[knownCut] = ""
+	}
+	s.Data = map[string][]byte{ExpireKey: expire, RoleARNKey: cut([]byte(roleOf(s)))}
 	s.StringData = known
-	s.Data = map[string][]byte{ExpireKey: expire, RoleARNKey: s.Data[RoleARNKey]}
-	s.ManagedFields = nil
 }
 
-// Held are the credentials that were in a reduced Secret, without what is secret about them. They are zero if none could be read.
+// maxKept is how long a value may be that a reduced Secret keeps. The longest that is ours is a role's ARN.
+const maxKept = 1024
+
+// cut returns a copy of a value, which keeps nothing else in memory, or nothing if the value is too long to be ours.
+func cut(value []byte) []byte {
+	if len(value) > maxKept {
+		return nil
+	}
+	return bytes.Clone(value)
+}
+
+// reduceMeta drops what is of no use, and what other writers added to labels, annotations, owners and finalizers beyond
+// a constant. It reports whether any of that is missing now, so that writing the Secret would erase it.
+func reduceMeta(m *metav1.ObjectMeta) (dropped bool) {
+	m.ManagedFields = nil
+	if size(m.Labels) > maxLabels {
+		m.Labels, dropped = short(m.Labels, OwnerLabel, TypeLabel), true
+	}
+	if size(m.Annotations) > maxAnnotations {
+		m.Annotations, dropped = short(m.Annotations, ownAnnotations...), true
+	}
+	if ownersSize(m) > maxOwners {
+		m.OwnerReferences, m.Finalizers, dropped = decidingOwners(m), nil, true
+	}
+	return dropped
+}
+
+// size returns how many bytes labels or annotations have.
+func size(texts map[string]string) (n int) {
+	for key, value := range texts {
+		n += len(key) + len(value)
+	}
+	return n
+}
+
+// ownersSize returns how many bytes the owners and finalizers of a Secret have.
+func ownersSize(m *metav1.ObjectMeta) (n int) {
+	for _, o := range m.OwnerReferences {
+		n += len(o.APIVersion) + len(o.Kind) + len(o.Name) + len(o.UID)
+	}
+	for _, finalizer := range m.Finalizers {
+		n += len(finalizer)
+	}
+	return n
+}
+
+// decidingOwners returns the owner that controls a Secret, and the first that is an AWSIAMRole, cut to what is compared.
+func decidingOwners(m *metav1.ObjectMeta) (owners []metav1.OwnerReference) {
+	if controller := metav1.GetControllerOf(m); controller != nil {
+		owners = append(owners, metav1.OwnerReference{Kind: "other", Controller: controller.Controller})
+	}
+	if i := slices.IndexFunc(m.OwnerReferences, isAWSIAMRole); i >= 0 && len(m.OwnerReferences[i].UID) <= maxKept {
+		owners = append(owners, metav1.OwnerReference{Kind: ownerKind, UID: m.OwnerReferences[i].UID})
+	}
+	return owners
+}
+
+// short returns those of the named texts that are not too long to be ours.
+func short(texts map[string]string, names ...string) map[string]string {
+	kept := map[string]string{}
+	for _, name := range names {
+		if value, ok := texts[name]; ok && len(value) <= maxKept {
+			kept[name] = strings.Clone(value)
+		}
+	}
+	return kept
+}
+
+// Cut reports whether a reduced Secret lacks labels, annotations or owners that it has in the API server.
+func Cut(s *corev1.Secret) bool {
+	_, lacks := s.StringData[knownCut]
+	return lacks
+}
+
+// roleOf returns the ARN of the role that a Secret says its credentials are of. Where the key is missing, the files say.
+func roleOf(s *corev1.Secret) string {
+	if arn, ok := s.Data[RoleARNKey]; ok {
+		return string(arn)
+	}
+	var container containerCredentials
+	if err := json.Unmarshal(s.Data[ContainerKey], &container); err == nil && container.RoleArn != "" {
+		return container.RoleArn
+	}
+	return s.Annotations[RoleARNAnnotation]
+}
+
+// consistent reports whether all files in a Secret that have credentials have these, and none says that they expire
+// later than they do. Files may be missing.
+func consistent(data map[string][]byte, c credentials.Credentials) bool {
+	expiration := timestamp(c.UsableUntil())
+	var process processCredentials
+	if err := json.Unmarshal(data[JSONKey], &process); err != nil || process.Expiration != expiration {
+		return false
+	}
+	if file, ok := data[ContainerKey]; ok {
+		var container containerCredentials
+		if err := json.Unmarshal(file, &container); err != nil || container.AccessKeyId != c.AccessKeyID || container.SecretAccessKey != c.SecretAccessKey.Reveal() ||
+			container.Token != c.SessionToken.Reveal() || container.Expiration != expiration {
+			return false
+		}
+	}
+	file, ok := data[StaticKey]
+	return !ok || bytes.Equal(file, static(c))
+}
+
+// Held returns the credentials that were in a reduced Secret, without what is secret about them. They are zero if none
+// could be read.
 func Held(s *corev1.Secret) credentials.Credentials {
 	id := s.StringData[knownID]
 	issued, expires, err := ReadLifetime(s)
@@ -106,13 +241,37 @@ func Held(s *corev1.Secret) credentials.Credentials {
 	return credentials.Credentials{AccessKeyID: id, Issued: issued, Expires: expires}
 }
 
-// Intact tells whether a reduced Secret said what rendering its target with its own credentials would say: nobody edited it, and it
-// is for this role, session, mount path and owner. Labels, annotations and keys that others added do not count.
+// Intact reports whether a reduced Secret said what rendering its target with its own credentials would say: nobody
+// edited it, and it is for this role, session, mount path and owner. Labels, annotations and keys that others added do
+// not count.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(Held(s))
 	_, whole := s.StringData[knownWhole]
-	return whole && string(s.Data[RoleARNKey]) == t.Session.Role.String() && OfAWSIAMRole(s) == OfAWSIAMRole(&want) &&
+	return whole && string(s.Data[RoleARNKey]) == t.Session.Role.String() && OfAWSIAMRole(s) == OfAWSIAMRole(&want) && opaque(s) &&
 		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && slices.Equal(ownerUIDs(s), ownerUIDs(&want))
+}
+
+// opaque reports whether a Secret is of the type that the controller writes. No type, as in tests, stands for Opaque.
+func opaque(s *corev1.Secret) bool { return s.Type == "" || s.Type == corev1.SecretTypeOpaque }
+
+// Repairable reports whether a reduced Secret holds credentials of its target's session, so that what surrounds them
+// can be written again without new ones. issued is the ID of the access key that the controller knows to have issued
+// for this Secret last, or empty: it stands in for annotations that are missing.
+func Repairable(s *corev1.Secret, t Target, issued string) bool {
+	_, own := s.StringData[knownOwnKeys]
+	return own && string(s.Data[RoleARNKey]) == t.Session.Role.String() && opaque(s) && ofSession(s, t, issued)
+}
+
+// ofSession reports whether the annotations of a Secret, where it has them, are those of its target's session.
+func ofSession(s *corev1.Secret, t Target, issued string) bool {
+	want := t.meta(credentials.Credentials{}).Annotations
+	for _, name := range []string{SessionNameAnnotation, SessionDurationAnnotation} {
+		value, has := s.Annotations[name]
+		if (has && value != want[name]) || (!has && (issued == "" || issued != s.StringData[knownID])) {
+			return false
+		}
+	}
+	return true
 }
 
 // Replace is the rendered Secret in place of an existing one, whose identity stays, so that the API server refuses to write if it is no

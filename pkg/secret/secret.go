@@ -38,7 +38,14 @@ const (
 	SessionDurationAnnotation = "iam.amazonaws.com/session-duration"
 	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells how much of their life is over.
 	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
+	// SelfAnnotation is the Secret's own namespace and name, as <namespace>/<name>: another's shows a copy.
+	SelfAnnotation = "iam.amazonaws.com/secret"
 )
+
+// ownAnnotations are all that the controller writes.
+var ownAnnotations = []string{
+	RoleARNAnnotation, AccessKeyIDAnnotation, SessionNameAnnotation, SessionDurationAnnotation, IssuedAtAnnotation, SelfAnnotation,
+}
 
 // The keys of a Secret's data.
 const (
@@ -126,6 +133,7 @@ func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
 			SessionNameAnnotation:     t.Session.Name,
 			SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
 			IssuedAtAnnotation:        timestamp(c.Issued),
+			SelfAnnotation:            t.Name.String(),
 		},
 		OwnerReferences: t.owners(),
 	}

@@ -86,6 +86,7 @@ func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
 		"iam.amazonaws.com/session-name":     "prod.payments.aws-iam-app",
 		"iam.amazonaws.com/issued-at":        "2026-11-21T00:00:00Z",
 		"iam.amazonaws.com/session-duration": "3600",
+		"iam.amazonaws.com/secret":           "payments/aws-iam-app",
 	})
 	if !secret.Owned(s) {
 		t.Error("is not the controller's own")

@@ -1,0 +1,69 @@
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// contestedWrites is how many writes of one Secret, that follow each other without a rest, show that another writer
+// changes it back.
+const contestedWrites = freeWrites
+
+// writerOf returns who wrote a Secret last beside this controller, as its managed fields say: the name that it gave
+// itself. An object without them says nothing.
+func writerOf(s metav1.Object) string {
+	var last *metav1.ManagedFieldsEntry
+	for i, entry := range s.GetManagedFields() {
+		if last == nil || (entry.Time != nil && (last.Time == nil || !entry.Time.Before(last.Time))) {
+			last = &s.GetManagedFields()[i]
+		}
+	}
+	switch {
+	case last == nil:
+		return ""
+	case last.Manager == Name:
+		return "another instance of " + Name
+	default:
+		return fmt.Sprintf("%q", last.Manager)
+	}
+}
+
+// contested reports whether a write was one of many that follow each other, because another writer changes the Secret
+// back, and by whom that is done.
+func contested(before record, after pace, d decision, o outcome) (by string, is bool) {
+	if after.count < contestedWrites || (d.reason != reasonRestored && d.reason != reasonRepaired && d.reason != reasonNew) {
+		return before.contestedBy, before.contestedBy != ""
+	}
+	switch {
+	case d.reason == reasonNew && after.count <= contestedWrites:
+		return before.contestedBy, before.contestedBy != "" // a pod and its Secret that were deleted together, some times
+	case d.reason == reasonNew:
+		return "who deletes it", true
+	case o.writer != "":
+		return o.writer, true
+	default:
+		return "another writer", true
+	}
+}
+
+// isContested reports whether another writer changed a Secret back lately.
+func (k *record) isContested(now time.Time) bool {
+	return k.contestedBy != "" && k.restedBy().After(now)
+}
+
+// restedBy returns when it was long ago that the Secret was written, if it is not written until then.
+func (k *record) restedBy() time.Time {
+	if k.repairs.restedBy().After(k.issues.restedBy()) {
+		return k.repairs.restedBy()
+	}
+	return k.issues.restedBy()
+}
+
+// contestedNote says that a Secret is changed back, and what to do.
+func contestedNote(s types.NamespacedName, by string) string {
+	return fmt.Sprintf("Secret %q is changed again and again by %s, and written again with growing pauses. Have that writer leave it alone: see who writes it by "+
+		"kubectl get secret --namespace %s %s --show-managed-fields --output jsonpath='{.metadata.managedFields[*].manager}'", s.Name, by, s.Namespace, s.Name)
+}

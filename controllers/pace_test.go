@@ -1,0 +1,60 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+)
+
+// writes returns when a Secret is written that is edited every second for that long, as often as its pace allows.
+func writesOf(edits int, life time.Duration) (at []time.Duration) {
+	var p pace
+	for i := range edits {
+		now := noon.Add(time.Duration(i) * time.Second)
+		if p.next(now).After(now) {
+			continue
+		}
+		p = p.wrote(now, life)
+		at = append(at, now.Sub(noon))
+	}
+	return at
+}
+
+func TestPace_PausesGrow(t *testing.T) {
+	got := writesOf(300, time.Hour)
+	want := []time.Duration{0, 1, 2, 3, 5, 9, 17, 33, 65, 125, 185, 245}
+	if len(got) != len(want) {
+		t.Fatalf("written at %v", got)
+	}
+	for i := range want {
+		if got[i] != want[i]*time.Second {
+			t.Errorf("write %d comes after %s, not after %ds", i, got[i], want[i])
+		}
+	}
+	if n := len(writesOf(60, time.Hour)); n > 10 {
+		t.Errorf("60 edits cause %d writes", n)
+	}
+}
+
+func TestPace_RestsAndNeverHoldsUpARenewal(t *testing.T) {
+	for _, life := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
+		var p pace
+		now := noon
+		for range 100 { // the earliest renewals that there can be
+			p = p.wrote(now, life)
+			now = now.Add(life / 8)
+			if p.next(now).After(now) {
+				t.Fatalf("sessions of %s: a renewal waits until %s at %s", life, p.next(now), now)
+			}
+		}
+		for range 100 {
+			p = p.wrote(now, life)
+		}
+		if last := p.next(now).Sub(now); last > life/16 {
+			t.Errorf("sessions of %s: a pause of %s", life, last)
+		}
+		now = now.Add(2 * min(time.Minute, life/16))
+		if p = p.rested(now); p != (pace{}) {
+			t.Errorf("sessions of %s: not rested: %+v", life, p)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package controllers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/policy"
+)
+
+// reviewer answers access reviews in place of the API server while it has an answer.
+type reviewer struct {
+	answer atomic.Pointer[http.Response]
+	asked  atomic.Int64
+	next   http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r *reviewer) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer := r.answer.Load()
+	if answer == nil || !strings.HasSuffix(request.URL.Path, "/subjectaccessreviews") {
+		return r.next.RoundTrip(request)
+	}
+	r.asked.Add(1)
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	again := *answer
+	again.Request, again.Body = request, io.NopCloser(bytes.NewReader(body))
+	return &again, nil
+}
+
+// says sets the answer to each review, with a status of HTTP; nil has the API server answer.
+func (r *reviewer) says(code int, body any) {
+	text, _ := json.Marshal(body) //nolint:errchkjson // objects of the API
+	r.answer.Store(&http.Response{
+		StatusCode: code, Status: fmt.Sprint(code), Header: http.Header{"Content-Type": {"application/json"}},
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: repeatable(text),
+	})
+}
+
+func (r *reviewer) verdict(status authorizationv1.SubjectAccessReviewStatus) {
+	r.says(http.StatusCreated, authorizationv1.SubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SubjectAccessReview"}, Status: status,
+	})
+}
+
+// repeatable is a body that can be read by many.
+type repeatable []byte
+
+// Read implements io.Reader.
+func (b repeatable) Read(p []byte) (int, error) { return copy(p, b), io.EOF }
+
+// Close implements io.Closer.
+func (repeatable) Close() error { return nil }
+
+// reviewed is the controller's user whose access reviews are answered by a reviewer.
+func reviewed() (*rest.Config, *reviewer) {
+	r := &reviewer{}
+	cfg := rest.CopyConfig(asController)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { r.next = next; return r })
+	return cfg, r
+}
+
+const manySecrets = 40
+
+// served has a controller write the Secrets of many pods, and stops it.
+func (w *world) served() {
+	w.t.Helper()
+	stop := w.start(modes(policy.ModeRBAC))
+	for i := range manySecrets {
+		name := fmt.Sprintf("role-%d", i)
+		w.grant(name, w.serviceAccount("shop"))
+		w.pod(name, role(name), as("shop"))
+	}
+	for i := range manySecrets {
+		w.wait(fmt.Sprintf("aws-iam-role-%d", i))
+	}
+	stop()
+}
+
+// What a review does not decide takes nothing away, and gives nothing new, also right after a start.
+func TestReviews_UndecidedTakeNothingAway(t *testing.T) {
+	overloaded := metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Message: "too many requests", Reason: metav1.StatusReasonTooManyRequests, Code: http.StatusTooManyRequests}
+	broken := overloaded
+	broken.Message, broken.Reason, broken.Code = "etcd is away", metav1.StatusReasonInternalError, http.StatusInternalServerError
+	for name, answer := range map[string]func(*reviewer){
+		"evaluationError": func(r *reviewer) {
+			r.verdict(authorizationv1.SubjectAccessReviewStatus{EvaluationError: "webhook: context deadline exceeded"})
+		},
+		"429": func(r *reviewer) { r.says(http.StatusTooManyRequests, overloaded) },
+		"500": func(r *reviewer) { r.says(http.StatusInternalServerError, broken) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.served()
+			deleted := w.watchForDeletions()
+			cfg, reviews := reviewed()
+			answer(reviews)
+			calls := w.assumed("*")
+			w.startAs(cfg, modes(policy.ModeRBAC))
+			w.pod("new", role("role-0"), mounting("aws-iam-new", "/new"), as("shop"))
+			w.grant("new", w.serviceAccount("shop"))
+			w.event("Warning AuthorizationUnknown new:", "shop may assume role")
+			w.eventually("every Secret asked about, and the new one again", func() bool { return reviews.asked.Load() > manySecrets+3 })
+			if n := w.metric("access_reviews_undecided_total"); n < manySecrets {
+				t.Errorf("the metric says %f", n)
+			}
+			if n := deleted(); n > 0 || w.assumed("*") != calls || w.secret("aws-iam-new") != nil {
+				t.Errorf("%d deleted, %d calls of STS", n, w.assumed("*")-calls)
+			}
+			reviews.answer.Store(nil)
+			w.wait("aws-iam-new")
+			if n := deleted(); n > 0 {
+				t.Errorf("%d deleted afterwards", n)
+			}
+		})
+	}
+}
+
+// An API server that has just started refuses what it does not know yet. Without a change that was seen, such a refusal
+// takes nothing away for minutes.
+func TestReviews_RefusalsWithoutAChangeTakeNothingAway(t *testing.T) {
+	w := newWorld(t)
+	w.served()
+	deleted := w.watchForDeletions()
+	cfg, reviews := reviewed()
+	reviews.verdict(authorizationv1.SubjectAccessReviewStatus{Reason: "RBAC is not ready"})
+	calls := w.assumed("*")
+	w.startAs(cfg, modes(policy.ModeRBAC))
+	w.eventually("every Secret asked about twice", func() bool { return reviews.asked.Load() >= 4*manySecrets }) // by name and ARN
+	if n := deleted(); n > 0 || w.assumed("*") != calls {
+		t.Errorf("%d deleted, %d calls of STS", n, w.assumed("*")-calls)
+	}
+	reviews.answer.Store(nil)
+	w.pod("new", role("role-0"), mounting("aws-iam-new", "/new"), as("shop"))
+	w.grant("new", w.serviceAccount("shop"))
+	w.wait("aws-iam-new")
+	for i := range manySecrets {
+		if !w.good(fmt.Sprintf("aws-iam-role-%d", i)) {
+			t.Errorf("Secret %d is not good", i)
+		}
+	}
+}
+
+// One mistake in RBAC does not empty a namespace at once: deletions for refusals are limited.
+func TestReviews_DeletionsAreLimited(t *testing.T) {
+	w := newWorld(t)
+	w.served()
+	deleted := w.watchForDeletions()
+	cfg, reviews := reviewed()
+	w.startAs(cfg, modes(policy.ModeRBAC))
+	w.pod("new", role("new"), as("shop"))
+	w.grant("new", w.serviceAccount("shop"))
+	w.wait("aws-iam-new")
+	reviews.verdict(authorizationv1.SubjectAccessReviewStatus{Reason: "no"})
+	w.grant("unrelated", w.serviceAccount("other")) // a change that may be the cause
+	w.eventually("the burst", func() bool { return deleted() >= 10 })
+	w.eventually("the others wait", func() bool { return w.metric("secrets_removal_delayed") >= manySecrets-13 })
+	w.event("Warning RemovalDelayed role-", "will be deleted")
+	if n := deleted(); n > 13 {
+		t.Errorf("%d deleted within seconds", n)
+	}
+	reviews.answer.Store(nil)
+	w.grant("another", w.serviceAccount("other"))
+	w.eventually("nothing waits any longer", func() bool { return w.metric("secrets_removal_delayed") == 0 })
+	w.eventually("all there again", func() bool {
+		for i := range manySecrets {
+			if !w.good(fmt.Sprintf("aws-iam-role-%d", i)) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A pod whose right was withdrawn reads on what it shares with another that has the right. It is told, and counted.
+func TestReviews_APodThatKeepsWhatItMayNotHave(t *testing.T) {
+	w := newWorld(t)
+	w.grant("orders", w.serviceAccount("a"))
+	binding := w.grant("orders", w.serviceAccount("b"))
+	w.start(modes(policy.ModeRBAC))
+	w.pod("a", role("orders"), as("a"))
+	w.pod("b", role("orders"), as("b"))
+	before := w.wait("aws-iam-orders")
+	w.must(w.Delete(t.Context(), binding))
+	w.event("Warning RoleForbidden b:", "still reads Secret", "b may not assume role orders")
+	w.eventually("the metric", func() bool { return w.metric("pods_without_right") == 1 })
+	if now := w.secret("aws-iam-orders"); now == nil || accessKey(now) != accessKey(before) {
+		t.Error("the Secret of who may was touched")
+	}
+	w.delete("b")
+	w.eventually("the metric without it", func() bool { return w.metric("pods_without_right") == 0 })
+}
+
+// Who may have a role only as one of several is not deprived of it by an AWSIAMRole of the Secret's name.
+func TestReviews_ARefusedAWSIAMRoleIsAsIfItWereNotThere(t *testing.T) {
+	w := newWorld(t)
+	w.grant("orders", w.serviceAccount("orders"))
+	w.start(modes(policy.ModeRBAC))
+	w.pod("app", role("orders"), as("orders"))
+	s := w.wait("aws-iam-orders")
+	w.awsIAMRole("aws-iam-orders", "orders")
+	w.condition("aws-iam-orders", v1.ConditionReady, metav1.ConditionFalse, controllers.ReasonRoleForbidden, "system:serviceaccounts:"+w.namespace)
+	w.condition("aws-iam-orders", v1.ConditionAuthorized, metav1.ConditionFalse, controllers.ReasonRoleForbidden)
+	if now := w.secret("aws-iam-orders"); now == nil || now.ResourceVersion != s.ResourceVersion {
+		t.Error("the pods' Secret was touched")
+	}
+	w.must(w.Delete(t.Context(), s))
+	if now := w.wait("aws-iam-orders"); len(now.OwnerReferences) != 0 || now.Labels["type"] != "" {
+		t.Errorf("the new one is the AWSIAMRole's: %v", now.OwnerReferences)
+	}
+}
+
+// An AWSIAMRole that is changed to a role that it may not have does not keep its old one longer than its right to that.
+func TestReviews_AChangeDoesNotProlongTheOldRole(t *testing.T) {
+	w := newWorld(t)
+	binding := w.grant("orders", w.everyServiceAccount())
+	w.start(modes(policy.ModeRBAC))
+	r := w.awsIAMRole("app", "orders")
+	w.wait("app")
+	w.must(w.Get(t.Context(), keyOf(r), r))
+	r.Spec.RoleReference = "not-mine"
+	w.must(w.Update(t.Context(), r))
+	w.condition("app", v1.ConditionAuthorized, metav1.ConditionFalse, controllers.ReasonRoleForbidden, "not-mine")
+	if !w.good("app") {
+		t.Fatal("what it may have is gone")
+	}
+	w.must(w.Delete(t.Context(), binding))
+	w.waitGone("app")
+}
+
+func TestAWSIAMRole_PodsThatAskForAnotherRoleAreTold(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.awsIAMRole("aws-iam-java-example", "aws-iam-example")
+	w.pod("app", role("java-example"))
+	s := w.wait("aws-iam-java-example")
+	if got := string(s.Data["role-arn"]); got != "arn:aws:iam::"+account+":role/aws-iam-example" {
+		t.Errorf("it is for %s", got)
+	}
+	w.event("Warning RoleReplaced app:", `asks for role "java-example"`, "aws-iam-example")
+}

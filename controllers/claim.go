@@ -54,7 +54,7 @@ func (c *claim) rejected() bool { return c.problem != nil || c.refusedRole() }
 
 // refusedRole reports whether the authorizers refuse the role.
 func (c *claim) refusedRole() bool {
-	return c.problem == nil && c.blocked == nil && c.unknown == nil && !c.verdict.Allowed
+	return c.problem == nil && !c.asked.IsZero() && c.unknown == nil && !c.verdict.Allowed
 }
 
 // resolve finds out which request decides over the Secret, which role it is for, and whether what is there is good for
@@ -138,7 +138,7 @@ func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, call
 		r.aim(g, c, caller)
 	}
 	r.authorize(ctx, g, c)
-	if c.blocked != nil && c.unknown == nil && !c.verdict.Allowed {
+	if c.refusedRole() {
 		c.blocked = nil // a right that was withdrawn counts while the controller has no AWS identity, too
 	}
 }

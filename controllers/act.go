@@ -45,7 +45,7 @@ func (r *reconciler) issue(ctx context.Context, g *gathered, d decision) (o outc
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
 	}
-	if g.held != nil && d.reason == reasonRestored && g.known.issues.count+1 >= contestedWrites {
+	if g.held != nil && g.known.issues.count+1 >= contestedWrites && g.changedBack(d, contestedWrites) {
 		if meta, err := r.metadata(ctx, g.name); err == nil {
 			o.writer = writerOf(meta)
 		}

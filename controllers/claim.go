@@ -232,6 +232,7 @@ func (g *gathered) hold(s *corev1.Secret) {
 
 // dropStaleFailure drops a failure that says nothing about what is asked for now.
 func (g *gathered) dropStaleFailure() {
+	g.failure = g.lastFailure
 	if f := g.failure; f != nil && (!f.about(g.target.Session) || f.ofAnotherClock(g.now)) {
 		g.failure = nil
 	}

@@ -31,21 +31,31 @@ func writerOf(s metav1.Object) string {
 	}
 }
 
-// contested reports whether a write was one of many that follow each other, because another writer changes the Secret
-// back, and by whom that is done.
-func contested(before record, after pace, d decision, o outcome) (by string, is bool) {
-	if after.count < contestedWrites || (d.reason != reasonRestored && d.reason != reasonRepaired && d.reason != reasonNew) {
-		return before.contestedBy, before.contestedBy != ""
+// contested reports whether a write was one of many that follow each other because another writer changes the Secret
+// back, and by whom that is done. writes is how many they were with this one.
+func (g *gathered) contested(writes int, d decision, o outcome) (by string, is bool) {
+	if writes < contestedWrites || !g.changedBack(d, writes) {
+		return g.known.contestedBy, g.known.contestedBy != ""
 	}
 	switch {
-	case d.reason == reasonNew && after.count <= contestedWrites:
-		return before.contestedBy, before.contestedBy != "" // a pod and its Secret that were deleted together, some times
 	case d.reason == reasonNew:
 		return "who deletes it", true
 	case o.writer != "":
 		return o.writer, true
 	default:
 		return "another writer", true
+	}
+}
+
+// changedBack reports whether a write was necessary because another writer had changed or deleted what was written before.
+func (g *gathered) changedBack(d decision, writes int) bool {
+	switch d.reason {
+	case reasonRestored, reasonRepaired:
+		return true
+	case reasonRefresh: // of credentials that are not those that were issued last
+		return g.known.accessKeyID != "" && g.held.credentials.AccessKeyID != g.known.accessKeyID
+	default: // a pod and its Secret may be deleted together, some times
+		return !g.known.removed && writes > contestedWrites
 	}
 }
 

@@ -20,8 +20,9 @@ type gathered struct {
 	state
 
 	name types.NamespacedName
-	// known is what was remembered of the Secret.
-	known record
+	// known is what was remembered of the Secret, and lastFailure the failure of it that still says something.
+	known       record
+	lastFailure *failure
 	// resource is the AWSIAMRole of the Secret's name, if there is one, and ofResource what is known of its request.
 	resource   *v1.AWSIAMRole
 	ofResource *claim
@@ -55,6 +56,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	if err != nil {
 		return nil, err
 	}
+	g.lastFailure = g.failure
 	g.wanted = len(g.wants) > 0 || g.resource != nil || g.seed
 	if existing != nil && secret.OfAWSIAMRole(existing) {
 		g.grace = 0 // its owner was deleted, and did not just go to come back

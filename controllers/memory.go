@@ -21,8 +21,10 @@ type record struct {
 	refusal refusal
 	// undecided is why the last review could not be decided, if none was decided since.
 	undecided *undecided
-	// contestedBy is the writer that keeps changing the Secret back.
+	// contestedBy is the writer that keeps changing the Secret back, and removed is true if it was deleted by the
+	// controller itself since it was written last.
 	contestedBy string
+	removed     bool
 	// withoutRight is how many pods hold the Secret although their ServiceAccount may not assume its role.
 	withoutRight int
 }

@@ -275,7 +275,7 @@ func TestARestartWithSeveralNamespacesDoesNothing(t *testing.T) {
 		t.Errorf("%d calls of AssumeRole for 5 Secrets", n)
 	}
 	if writes := i.matching(`^(?:POST|PUT|PATCH|DELETE) .*/(?:secrets|awsiamroles)(?:/.*)?$`); len(writes) != 1 {
-		t.Errorf("%d writes for one new Secret", len(writes))
+		t.Errorf("%d writes for one new Secret: %v, status %+v", len(writes), writes, a.status("resource"))
 	}
 	after := versions(a, b)
 	delete(after, types.NamespacedName{Namespace: a.namespace, Name: "aws-iam-late"})

@@ -41,6 +41,7 @@ func (r *reconciler) recordOutcome(log logr.Logger, g *gathered, d decision, o o
 		return r.recordRepaired(log, g, d, o)
 	case d.verb == remove:
 		log.Info("secret deleted", "reason", d.reason, "accessKeyID", g.held.credentials.AccessKeyID, "note", d.note)
+		r.memory.update(g.name, func(k *record) { k.removed = true })
 		r.recordNews(log, g, d)
 	case d.verb == refuse:
 		r.recordNews(log, g, d)
@@ -57,7 +58,7 @@ func (r *reconciler) forget(g *gathered) time.Time {
 	r.writes.forget(g.name)
 	r.pods.forget(g.name)
 	if rested := g.known.restedBy(); rested.After(r.machine.Now()) {
-		r.memory.update(g.name, func(k *record) { *k = record{issues: k.issues, repairs: k.repairs} })
+		r.memory.update(g.name, func(k *record) { *k = record{issues: k.issues, repairs: k.repairs, removed: k.removed} })
 		return r.bySTS(rested)
 	}
 	r.memory.forget(g.name)
@@ -67,6 +68,7 @@ func (r *reconciler) forget(g *gathered) time.Time {
 // recordReview remembers what the reviews of this time said.
 func (r *reconciler) recordReview(g *gathered) {
 	if !g.wanted {
+		r.memory.update(g.name, func(k *record) { k.withoutRight = 0 })
 		return
 	}
 	withoutRight := 0
@@ -229,11 +231,10 @@ func (r *reconciler) recordWritten(log logr.Logger, g *gathered, d decision, o o
 	var by string
 	var contest bool
 	r.memory.update(g.name, func(k *record) {
-		k.failure, k.accessKeyID = nil, c.AccessKeyID
 		p := of(k)
 		*p = p.wrote(now, c.Expires.Sub(c.Issued))
-		by, contest = contested(*k, *p, d, o)
-		k.contestedBy = by
+		by, contest = g.contested(p.count, d, o)
+		k.failure, k.accessKeyID, k.contestedBy, k.removed = nil, c.AccessKeyID, by, false
 	})
 	if !contest || g.known.isContested(now) {
 		return

@@ -109,6 +109,9 @@ func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) error {
 	return nil
 }
 
+// inUseByController reports whether the controller works with what is in a Secret that it does not renew.
+func (g *gathered) inUseByController() bool { return g.held != nil && g.held.inUse }
+
 // find reads the AWSIAMRole of this name, and the Secret if it is the controller's own.
 func (r *reconciler) find(ctx context.Context, g *gathered) (existing *corev1.Secret, err error) {
 	if g.resource, err = r.awsIAMRole(ctx, g.name); err != nil {

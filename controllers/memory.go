@@ -25,6 +25,8 @@ type record struct {
 	// controller itself since it was written last.
 	contestedBy string
 	removed     bool
+	// logged is what the log said last of a Secret that the controller itself works with.
+	logged string
 	// withoutRight is how many pods hold the Secret although their ServiceAccount may not assume its role.
 	withoutRight int
 }

@@ -72,7 +72,7 @@ func (r *reconciler) recordReview(g *gathered) {
 		return
 	}
 	withoutRight := 0
-	if g.held != nil && g.review.verdict.Allowed {
+	if g.held != nil && g.review.verdict.Allowed && !g.dryRun {
 		for _, f := range g.claim.forbidden {
 			withoutRight += len(f.wants)
 		}
@@ -306,6 +306,10 @@ func (r *reconciler) recordNews(log logr.Logger, g *gathered, d decision) {
 			r.events.refused(h.object, g.name, d.reason, cmp.Or(d.action, "Decide"), d.note)
 			news++
 		}
+	}
+	if g.inUseByController() && g.known.logged != d.note { // it may be that no object asks for it
+		news = max(news, 1)
+		r.memory.update(g.name, func(k *record) { k.logged = d.note })
 	}
 	r.countRefused(log, d.reason, d.note, news)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +22,6 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/role"
@@ -134,12 +132,12 @@ func (w *seedWatch) replace(next planted) (changes bool) {
 func (w *seedWatch) read(s *corev1.Secret) planted {
 	p := planted{since: w.clock.Now(), secret: secretReference(w.name), Seed: credentials.Seed{Name: "Secret " + w.name.String()}}
 	if s == nil {
-		p.Lacking, p.Remedy = "does not exist", func() string { return w.remedy("", false) }
+		p.Lacking, p.Remedy = "does not exist", func() string { return w.remedy("") }
 		return p
 	}
 	p.secret.UID = s.UID
-	arn, ofRole := cmp.Or(string(s.Data[secret.RoleARNKey]), s.Annotations[secret.RoleARNAnnotation]), slices.ContainsFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == v1.Kind })
-	p.Remedy = func() string { return w.remedy(arn, ofRole) }
+	arn := cmp.Or(string(s.Data[secret.RoleARNKey]), s.Annotations[secret.RoleARNAnnotation])
+	p.Remedy = func() string { return w.remedy(arn) }
 	var err error
 	if p.Credentials, err = secret.Read(s); err != nil {
 		p.Lacking = "is of no use: " + err.Error()
@@ -151,7 +149,7 @@ func (w *seedWatch) read(s *corev1.Secret) planted {
 var plainARN = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
 
 // remedy is the one command that puts a new seed in place, for the role whose ARN is in the Secret, or else the one that the Secret is called by.
-func (w *seedWatch) remedy(arn string, ofAWSIAMRole bool) string {
+func (w *seedWatch) remedy(arn string) string {
 	if name, ok := strings.CutPrefix(w.name.Name, demand.SecretPrefix); ok && arn == "" {
 		if own, err := w.base().Resolve(name); err == nil {
 			arn = own.String()
@@ -160,11 +158,7 @@ func (w *seedWatch) remedy(arn string, ofAWSIAMRole bool) string {
 	if _, err := role.ParseARN(arn); err != nil || !plainARN.MatchString(arn) {
 		arn = "<ARN of the controller's role>"
 	}
-	options := fmt.Sprintf("--namespace %s --name %s", w.name.Namespace, w.name.Name)
-	if ofAWSIAMRole {
-		options += " --awsiamrole"
-	}
-	return "Put a new seed in place: scripts/bootstrap.sh " + options + " " + arn
+	return fmt.Sprintf("Put a new seed in place: scripts/bootstrap.sh --namespace %s --name %s %s", w.name.Namespace, w.name.Name, arn)
 }
 
 // now is the seed as it is.

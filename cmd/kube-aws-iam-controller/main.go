@@ -79,7 +79,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 	collected := metrics.New(ctrlmetrics.Registry)
 	aws, err := credentials.New(ctx, credentials.Options{
 		Base:           o.base,
-		Intermediate:   credentials.Session{Role: o.intermediate, Name: role.SessionName(o.clusterName, "controller", controllers.Name)},
+		Intermediate:   credentials.Session{Role: o.intermediate, Name: role.ControllerSessionName(o.clusterName, controllers.Name)},
 		Seeded:         o.seedSecret != "",
 		QPS:            o.stsQPS,
 		Now:            time.Now,

@@ -196,7 +196,7 @@ const hub = "arn:aws:iam::123456789012:role/hub"
 func through(t *testing.T) func(*credentials.Options) {
 	t.Helper()
 	return func(o *credentials.Options) {
-		o.Intermediate = credentials.Session{Role: arn(t, hub), Name: "prod.controller.kube-aws-iam-controller"}
+		o.Intermediate = credentials.Session{Role: arn(t, hub), Name: "prod._controller.kube-aws-iam-controller"}
 	}
 }
 
@@ -205,7 +205,7 @@ func TestIntermediateRole(t *testing.T) {
 	signIn(t, srv.AddUser(account, "alice"))
 	client := newClient(t, through(t))
 	caller, err := client.Caller(t.Context())
-	if err != nil || caller.ARN != "arn:aws:sts::123456789012:assumed-role/hub/prod.controller.kube-aws-iam-controller" || !caller.Chained() {
+	if err != nil || caller.ARN != "arn:aws:sts::123456789012:assumed-role/hub/prod._controller.kube-aws-iam-controller" || !caller.Chained() {
 		t.Errorf("the caller is %q, %v", caller.ARN, err)
 	}
 	for range 2 {

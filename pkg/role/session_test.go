@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -22,7 +24,7 @@ func TestSessionName(t *testing.T) {
 		{"a line feed", "prod\n", "payments", "aws-iam-app", "prod-.payments.aws-iam-app"},
 		{"what STS accepts stays", "a_b+c=d,e@f-g", "payments", "aws-iam-app", "a_b+c=d,e@f-g.payments.aws-iam-app"},
 		{"64 characters are not cut", "prod", "payments", strings.Repeat("s", 50), "prod.payments." + strings.Repeat("s", 50)},
-		{"65 characters are cut, with a hash", "prod", "payments", strings.Repeat("s", 51), "prod.payments." + strings.Repeat("s", 39) + "-ac56f776b5"},
+		{"65 characters are cut, with a hash", "prod", "payments", strings.Repeat("s", 51), "prod.payments." + strings.Repeat("s", 29) + "-ac56f776b5d2f39f166c"},
 		{"nothing at all", "", "", "", ".."},
 	} {
 		t.Run(c.says, func(t *testing.T) {
@@ -68,6 +70,35 @@ func TestSessionNamesDiffer(t *testing.T) {
 				seen[got] = namespace + "/" + secret
 			}
 		}
+	}
+}
+
+// A prefix that is cut is the same for all that follows it: what tells them apart is the hash.
+func TestSessionName_CutKeeps80BitsOfHash(t *testing.T) {
+	got := role.SessionName("prod", "payments", strings.Repeat("s", 200))
+	if !regexp.MustCompile(`^prod\.payments\.s{29}-[0-9a-f]{20}$`).MatchString(got) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestControllerSessionName(t *testing.T) {
+	for _, c := range []struct{ says, cluster, want string }{
+		{"plain", "prod", "prod._controller.kube-aws-iam-controller"},
+		{"dots of the cluster become hyphens", "prod.example.org", "prod-example-org._controller.kube-aws-iam-controller"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			got := role.ControllerSessionName(c.cluster, "kube-aws-iam-controller")
+			if got != c.want || !sessionName.MatchString(got) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	if long := role.ControllerSessionName(strings.Repeat("c", 200), "kube-aws-iam-controller"); !sessionName.MatchString(long) {
+		t.Errorf("%q is not a session name", long)
+	}
+	namespace := strings.Split(role.ControllerSessionName("prod", "kube-aws-iam-controller"), ".")[1]
+	if problems := validation.IsDNS1123Label(namespace); len(problems) == 0 {
+		t.Errorf("a namespace can be called %q", namespace)
 	}
 }
 

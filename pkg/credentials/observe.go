@@ -6,7 +6,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -16,11 +15,7 @@ import (
 func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
 	return sts.NewFromConfig(c.config, func(o *sts.Options) {
 		o.Credentials = p
-		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
-				o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
-			})
-		})
+		o.Retryer = newRetryer(c.clock.elapsed)
 		o.APIOptions = append(o.APIOptions, c.observe)
 	})
 }

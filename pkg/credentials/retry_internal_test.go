@@ -1,0 +1,83 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go"
+)
+
+var throttling = &smithy.GenericAPIError{Code: "Throttling", Message: "Rate exceeded"}
+
+func TestRetryer_HasNoQuota(t *testing.T) {
+	r := newRetryer(func() time.Duration { return 0 })
+	for range 10_000 {
+		if _, err := r.GetRetryToken(t.Context(), errors.New("no answer")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.MaxAttempts() != maxAttempts {
+		t.Errorf("a call is attempted %d times", r.MaxAttempts())
+	}
+}
+
+func TestRetryer_SlowsDownWhileSTSThrottles(t *testing.T) {
+	var now time.Duration
+	r := newRetryer(func() time.Duration { return now })
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	attempt := func(result error) error {
+		release, err := r.GetAttemptToken(over) // what has to wait fails
+		if err != nil {
+			return err
+		}
+		return release(result)
+	}
+	for range 1000 {
+		if err := attempt(nil); err != nil {
+			t.Fatalf("limited before STS throttles: %v", err)
+		}
+	}
+	for range 3 { // what holds once holds again
+		if err := attempt(throttling); err != nil {
+			t.Fatal(err)
+		}
+		limited := false
+		for range 10_000 {
+			limited = limited || attempt(nil) != nil
+		}
+		if !limited {
+			t.Error("not limited after STS throttled")
+		}
+		now += throttlingMemory
+		limited = false
+		for range 10_000 {
+			limited = limited || attempt(nil) != nil
+		}
+		if !limited {
+			t.Error("not limited for as long as throttling is remembered")
+		}
+		now++
+		for range 10_000 {
+			if err := attempt(nil); err != nil {
+				t.Fatalf("still limited, though STS has not throttled for a while: %v", err)
+			}
+		}
+	}
+}
+
+// Throttling that goes on keeps the limit, however long it lasts.
+func TestRetryer_RemembersTheLastThrottling(t *testing.T) {
+	var now time.Duration
+	r := newRetryer(func() time.Duration { return now })
+	for range 10 {
+		limit := r.current()
+		r.noteThrottling()
+		now += throttlingMemory
+		if r.current() != limit {
+			t.Fatal("the limit was dropped")
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package role
+
+import (
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// ID is what makes two names the same role: the account and the name without regard to case, which IAM never gives
+// twice in an account, whatever the path. The partition is left out, as a session of another partition's role of the
+// same account ID and name is more likely a mistake than another role. Values are comparable; the zero value is no role.
+//
+// Source: "IAM and AWS STS quotas" in the IAM user guide, on names of roles.
+type ID struct {
+	account string
+	name    string // in lower case
+}
+
+// ID returns what identifies the role, and the zero value for the zero ARN.
+func (a ARN) ID() ID { return ID{account: a.account, name: strings.ToLower(a.name)} }
+
+// SessionRole returns the role of a session, given the ARN that GetCallerIdentity answers for it:
+// arn:aws:sts::123456789012:assumed-role/<name>/<session>. It returns the zero value for anything else, such as a user.
+func SessionRole(sessionARN string) ID {
+	name, account := sessionRole(sessionARN)
+	return ID{account: account, name: strings.ToLower(name)}
+}
+
+// SessionRoleName returns the name of that role as AWS writes it, without its path, which the ARN of a session leaves
+// out; or nothing.
+func SessionRoleName(sessionARN string) string {
+	name, _ := sessionRole(sessionARN)
+	return name
+}
+
+func sessionRole(sessionARN string) (name, account string) {
+	parsed, err := arn.Parse(sessionARN)
+	if err != nil || parsed.Service != "sts" {
+		return "", ""
+	}
+	rest, ok := strings.CutPrefix(parsed.Resource, "assumed-role/")
+	name, _, _ = strings.Cut(rest, "/")
+	if !ok || name == "" || parsed.AccountID == "" {
+		return "", ""
+	}
+	return name, parsed.AccountID
+}
+
+// IsZero reports whether the ID is that of no role.
+func (i ID) IsZero() bool { return i == ID{} }
+
+// Account returns the twelve-digit ID of the role's account.
+func (i ID) Account() string { return i.account }
+
+// String returns the account and the name in lower case, for messages, or nothing for the zero value.
+func (i ID) String() string {
+	if i.IsZero() {
+		return ""
+	}
+	return "role " + i.name + " of account " + i.account
+}

@@ -49,7 +49,11 @@ func (c *Client) throughIntermediate() aws.CredentialsProvider {
 		if _, err := c.base.Retrieve(ctx); err != nil {
 			return aws.Credentials{}, err
 		}
-		return assume.Retrieve(ctx)
+		got, err := assume.Retrieve(ctx)
+		if err == nil {
+			c.identity.hubKey.Store(&got.AccessKeyID)
+		}
+		return got, err
 	})
 }
 

@@ -3,7 +3,6 @@ package credentials
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,23 +25,17 @@ type Caller struct {
 // to issue more.
 const maxChained = time.Hour
 
-// Chained tells whether the controller is itself a role in a session, so that every role it assumes is chained.
-func (c Caller) Chained() bool {
-	parsed, err := arn.Parse(c.ARN)
-	return err == nil && parsed.Service == "sts" && strings.HasPrefix(parsed.Resource, "assumed-role/")
-}
+// Chained reports whether the controller is itself a role in a session, so that every role it assumes is chained.
+func (c Caller) Chained() bool { return !role.SessionRole(c.ARN).IsZero() }
 
 // RoleName is the name of the role that the controller is in a session of, or nothing.
-func (c Caller) RoleName() string {
-	if !c.Chained() {
-		return ""
-	}
-	return strings.Split(c.ARN, "/")[1]
-}
+func (c Caller) RoleName() string { return role.SessionRoleName(c.ARN) }
 
-// Is tells whether the controller is in a session of a role. Of the role's path it knows nothing.
+// Is reports whether the controller is in a session of a role, by the role's account and name. Its path is not known, and the case of a name tells no
+// two roles apart.
 func (c Caller) Is(r role.ARN) bool {
-	return c.RoleName() == r.Name() && strings.Contains(c.ARN, "::"+r.Account()+":")
+	id := role.SessionRole(c.ARN)
+	return !id.IsZero() && id == r.ID()
 }
 
 // Longest is the longest session, up to the wanted one, that STS can issue to this caller.
@@ -81,8 +74,8 @@ type callerAnswer struct {
 	until  time.Time // by the machine's clock: a correction must not make the while longer
 }
 
-// Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials. Where no base
-// role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
+// Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials, or they are replaced.
+// Where no base role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if seed := c.seed.Load(); seed != nil {
 		if err := c.usable(seed); err != nil {
@@ -96,7 +89,12 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
 		defer cancel()
 		identity := c.identities.Load()
-		found, err := c.findCaller(ctx)
+		var found Caller
+		err := c.retrieve(ctx)
+		if err == nil {
+			identity = c.identities.Load() // new credentials count as another identity until they are asked about, which is now
+			found, err = c.findCaller(ctx)
+		}
 		answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
 		if err == nil {
 			c.place.Store(&found.Base)
@@ -136,24 +134,37 @@ func (c *Client) Base() role.Base {
 	return c.options.Base
 }
 
+// findCaller asks STS with the credentials that there are.
 func (c *Client) findCaller(ctx context.Context) (Caller, error) {
-	if err := c.retrieve(ctx); err != nil {
-		return Caller{}, err
-	}
-	answer, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		c.forgetIfExpired(err)
-		kind, code := classify(err)
-		if kind == Expired {
-			return Caller{}, c.refused(code, "so it cannot assume any role")
+	is, known := c.seedARN()
+	if !known || c.own != c {
+		var err error
+		if is, err = c.whoIs(ctx, c.sts); err != nil {
+			return Caller{}, err
 		}
-		return Caller{}, &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
 	}
-	caller := Caller{ARN: aws.ToString(answer.Arn), Base: c.options.Base}
-	if caller.Base.IsZero() {
-		caller.Base, err = c.findBase(ctx, caller.ARN)
+	if !c.options.Base.IsZero() {
+		return Caller{ARN: is, Base: c.options.Base}, nil
 	}
-	return caller, err
+	base, err := c.findBase(ctx, is)
+	return Caller{ARN: is, Base: base}, err
+}
+
+// whoIs asks STS whose the credentials of one of its clients are. The error is an *Error.
+func (c *Client) whoIs(ctx context.Context, client *sts.Client) (string, error) {
+	answer, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err == nil {
+		return aws.ToString(answer.Arn), nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return "", known
+	}
+	c.forgetIfExpired(err)
+	kind, code := classify(err)
+	if kind == Expired {
+		return "", c.refused(code, "so it cannot assume any role")
+	}
+	return "", &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
 }
 
 // findBase is the account of the instance's profile, or else the one of the caller.

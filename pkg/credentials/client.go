@@ -65,6 +65,7 @@ type Client struct {
 	caller      atomic.Pointer[callerAnswer]
 	place       atomic.Pointer[role.Base] // the last one known
 	asking      singleflight.Group
+	identity    *ownIdentity
 }
 
 const (
@@ -103,6 +104,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
 		clock: newClock(&o),
 		seed:  &atomic.Pointer[Seed]{}, refusedSeed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
+		identity: &ownIdentity{hub: o.Intermediate.Role.ID()},
 	}
 	load = append(load, c.ofTheSDKsOwnCalls()...)
 	c.base = c.cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
@@ -127,6 +129,7 @@ func (c *Client) beforeIntermediate() *Client {
 	own := &Client{
 		options: o, config: c.config, clock: c.clock, limit: c.limit, base: c.base, credentials: c.base,
 		seed: c.seed, refusedSeed: c.refusedSeed, expires: c.expires, origin: c.origin,
+		identity: c.identity,
 	}
 	own.own, own.sts = own, own.client(c.base)
 	return own
@@ -138,7 +141,7 @@ func (c *Client) Own() *Client { return c.own }
 // Clock is that of STS, as far as its answers tell.
 func (c *Client) Clock() *Clock { return c.clock }
 
-// timed notes when credentials expire.
+// timed notes when the base credentials expire, and their access key.
 func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		got, err := retrieve(ctx)
@@ -148,6 +151,9 @@ func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProv
 			c.expires.Store(&got.Expires)
 		default:
 			c.expires.Store(nil)
+		}
+		if err == nil {
+			c.noteBaseKey(got.AccessKeyID)
 		}
 		return got, err
 	})
@@ -233,12 +239,7 @@ func (c *Client) forgetIfExpired(err error) bool {
 func (c *Client) forget() {
 	c.base.Invalidate()
 	c.credentials.Invalidate()
-	c.identities.Add(1)
-	c.asking.Forget(askingCaller)
-	c.caller.Store(nil)
-	if c.own != c {
-		c.own.forget()
-	}
+	c.forgetCaller()
 }
 
 // input is the call that asks for a session.

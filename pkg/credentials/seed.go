@@ -38,7 +38,8 @@ func (s Seed) remedy() string {
 	return s.Remedy()
 }
 
-// Plant gives the Client other credentials of its own, for all calls that begin from now on. It is for a Client whose Options say Seeded.
+// Plant gives the Client other credentials of its own, for all calls that begin from now on. It is for a Client whose Options say Seeded. All must be of who
+// the first were that STS knew: others are refused with an Error of Kind Expired and Code SeedOfAnotherRole.
 func (c *Client) Plant(s Seed) {
 	c.seed.Store(&s)
 	if s.Lacking == "" {
@@ -57,7 +58,7 @@ func (c *Client) usable(s *Seed) error {
 }
 
 // fromSeed implements aws.CredentialsProviderFunc.
-func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
+func (c *Client) fromSeed(ctx context.Context) (aws.Credentials, error) {
 	s := c.seed.Load()
 	if s == nil {
 		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed credentials yet; tried again"}
@@ -65,13 +66,17 @@ func (c *Client) fromSeed(context.Context) (aws.Credentials, error) {
 	if err := c.usable(s); err != nil {
 		return aws.Credentials{}, err
 	}
-	return aws.Credentials{
+	keys := aws.Credentials{
 		AccessKeyID:     s.Credentials.AccessKeyID,
 		SecretAccessKey: s.Credentials.SecretAccessKey.Reveal(),
 		SessionToken:    s.Credentials.SessionToken.Reveal(),
 		CanExpire:       true,
 		Expires:         s.Credentials.Expires,
-	}, nil
+	}
+	if err := c.identifySeed(ctx, s, keys); err != nil {
+		return aws.Credentials{}, err
+	}
+	return keys, nil
 }
 
 // unknownSeed notes that STS refuses the seed and says what to do about it; it is nil where there is no seed.

@@ -1,6 +1,7 @@
 package credentials_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,10 +58,15 @@ func TestASeedIsTakenUpAtOnce(t *testing.T) {
 	client := newClient(t, seeded)
 	client.Plant(seed(t, srv, ownRole))
 	assume(t, client, session(t, appRole))
-	client.Plant(seed(t, srv, "arn:aws:iam::210987654321:role/another"))
-	caller, err := client.Caller(t.Context())
-	if err != nil || caller.RoleName() != "another" || caller.Base.String() != "arn:aws:iam::210987654321:role/" {
-		t.Errorf("it is %s under %s, %v", caller.ARN, caller.Base, err)
+	fresh := seed(t, srv, ownRole)
+	client.Plant(fresh)
+	assume(t, client, session(t, appRole))
+	calls := srv.Calls()
+	if last := calls[len(calls)-1]; last.CallerKeyID != fresh.Credentials.AccessKeyID {
+		t.Errorf("STS was asked with %s", last.CallerKeyID)
+	}
+	if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole", "GetCallerIdentity", "AssumeRole"}; !slices.Equal(got, want) {
+		t.Errorf("STS got %q, want %q", got, want)
 	}
 }
 
@@ -133,6 +139,8 @@ func TestCallerIs(t *testing.T) {
 	for arn, want := range map[string]bool{
 		ownRole: true,
 		"arn:aws:iam::123456789012:role/path/controller": true, // a session's ARN does not tell the path
+		"arn:aws:iam::123456789012:role/Controller":      true, // IAM has no two roles that differ in case only
+		"arn:aws-cn:iam::123456789012:role/controller":   true,
 		"arn:aws:iam::123456789012:role/admin":           false,
 		"arn:aws:iam::210987654321:role/controller":      false,
 	} {
@@ -146,5 +154,8 @@ func TestCallerIs(t *testing.T) {
 		if (credentials.Caller{ARN: "arn:aws:iam::123456789012:user/controller"}).Is(r) {
 			t.Errorf("a user is %s", arn)
 		}
+	}
+	if (credentials.Caller{ARN: "x"}).Is(role.ARN{}) {
+		t.Error("what is no role is the zero role")
 	}
 }

@@ -209,6 +209,7 @@ func TestWebIdentityTokenThatChanges(t *testing.T) {
 	_, err := client.Assume(t.Context(), session(t, appRole))
 	wantError(t, srv, err, credentials.Absent, "NoCredentials", v.path(), "does not exist")
 	v.write(p.token(nil))
+	clock.Advance(credentials.CallerRetry)
 	assume(t, client, session(t, appRole))
 }
 

@@ -45,6 +45,9 @@ func BaseOf(identity string) (Base, error) {
 // IsZero tells whether the base is no place at all.
 func (b Base) IsZero() bool { return b == Base{} }
 
+// Account returns the twelve-digit ID of the base's account, or nothing for the zero value.
+func (b Base) Account() string { return b.account }
+
 // String is the base as an ARN that ends in a slash, or nothing for the zero value.
 func (b Base) String() string {
 	if b.IsZero() {

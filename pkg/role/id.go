@@ -49,9 +49,6 @@ func sessionRole(sessionARN string) (name, account string) {
 // IsZero reports whether the ID is that of no role.
 func (i ID) IsZero() bool { return i == ID{} }
 
-// Account returns the twelve-digit ID of the role's account.
-func (i ID) Account() string { return i.account }
-
 // String returns the account and the name in lower case, for messages, or nothing for the zero value.
 func (i ID) String() string {
 	if i.IsZero() {

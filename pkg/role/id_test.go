@@ -34,9 +34,9 @@ func TestID(t *testing.T) {
 }
 
 func TestSessionRole(t *testing.T) {
-	for _, c := range []struct{ says, arn, name, account string }{
-		{"a session", "arn:aws:sts::123456789012:assumed-role/Node/i-0", "Node", "123456789012"},
-		{"a session in China", "arn:aws-cn:sts::123456789012:assumed-role/node/i-0", "node", "123456789012"},
+	for _, c := range []struct{ says, arn, name, id string }{
+		{"a session", "arn:aws:sts::123456789012:assumed-role/Node/i-0", "Node", "role node of account 123456789012"},
+		{"a session in China", "arn:aws-cn:sts::123456789012:assumed-role/node/i-0", "node", "role node of account 123456789012"},
 		{"a user", "arn:aws:iam::123456789012:user/node", "", ""},
 		{"a user called like a session", "arn:aws:iam::123456789012:assumed-role/node", "", ""},
 		{"a federated user", "arn:aws:sts::123456789012:federated-user/alice", "", ""},
@@ -46,7 +46,7 @@ func TestSessionRole(t *testing.T) {
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			id := role.SessionRole(c.arn)
-			if role.SessionRoleName(c.arn) != c.name || id.Account() != c.account || id.IsZero() != (c.name == "") {
+			if role.SessionRoleName(c.arn) != c.name || id.String() != c.id || id.IsZero() != (c.name == "") {
 				t.Errorf("got %q, %q", role.SessionRoleName(c.arn), id)
 			}
 		})

@@ -239,6 +239,7 @@ func (c *Client) forgetIfExpired(err error) bool {
 func (c *Client) forget() {
 	c.base.Invalidate()
 	c.credentials.Invalidate()
+	c.identity.seed.Store(nil)
 	c.forgetCaller()
 }
 

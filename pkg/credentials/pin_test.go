@@ -105,6 +105,21 @@ func TestPlant_BehindAnIntermediateRoleAnyAccountIsFirst(t *testing.T) {
 	assume(t, client, session(t, appRole))
 }
 
+// What STS once said of a seed is not believed any longer than STS takes it.
+func TestCaller_OfASeedThatIsRevoked(t *testing.T) {
+	srv := start(t)
+	once(t)
+	client := newClient(t, seeded)
+	planted := seed(t, srv, ownRole)
+	client.Plant(planted)
+	assume(t, client, session(t, appRole))
+	srv.Revoke(planted.Credentials.AccessKeyID)
+	_, err := client.Assume(t.Context(), session(t, appRole))
+	wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", "run the script")
+	_, err = client.Caller(t.Context())
+	wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", "run the script")
+}
+
 // A seed that STS could not be asked about is neither accepted nor refused.
 func TestPlant_AnOutagePinsNothing(t *testing.T) {
 	srv := start(t)

@@ -102,8 +102,9 @@ func (c *Client) explainIntermediate(err error) *Error {
 	case kind == Expired:
 		return c.refused(code, fmt.Sprintf("so it cannot assume %s, the role of --assume-role", between))
 	case kind == Denied:
-		return &Error{Kind: kind, Code: code, message: fmt.Sprintf("the controller cannot assume %s, the role of --assume-role%s. Does it exist, does its trust policy name that caller as Principal "+
-			"with sts:AssumeRole, and do the caller's own policies allow sts:AssumeRole on it? Tried again about every minute", between, detail(err))}
+		d := denialOf(err)
+		return &Error{Kind: kind, Code: code, message: quote(fmt.Sprintf("the controller cannot assume %s, the role of --assume-role (STS: ", between), d.said,
+			"). "+d.advice("the caller", "AROA… or AIDA…")+". Tried again about every minute")}
 	default:
 		return &Error{Kind: kind, Code: code, message: fmt.Sprintf("the controller cannot assume %s, the role of --assume-role; tried again%s", between, detail(err))}
 	}

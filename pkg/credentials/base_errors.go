@@ -31,7 +31,13 @@ func explainWebIdentity(env *config.EnvConfig, err error) *Error {
 	case "ExpiredTokenException":
 		said += tokenSays(file) + ". The kubelet replaces a token long before that: is it in a projected volume, mounted as a folder, and is the node's clock right?"
 	case "AccessDenied":
-		said += tokenSays(file) + ". Does the role exist, and does its trust policy let in that issuer, subject and audience, with sts:AssumeRoleWithWebIdentity?"
+		said += tokenSays(file) + ". "
+		if d := denialOf(err); d.explicit || d.policy != "" || d.action == tagSession || d.action == setSourceIdentity {
+			said += d.advice("that subject of the issuer", "") + ". Does"
+		} else {
+			said += "Does"
+		}
+		said += " the role exist, and does its trust policy let in that issuer, subject and audience, with sts:AssumeRoleWithWebIdentity?"
 	case "ValidationError": // what STS says of it may quote the token
 		said = ": " + code + ". Is AWS_ROLE_ARN the ARN of a role, and is the token in " + file + " whole?"
 	}

@@ -231,6 +231,15 @@ func TestIntermediateRoleDenied(t *testing.T) {
 	wantError(t, srv, err, credentials.Denied, "AccessDenied", hub, "user/alice")
 }
 
+func TestIntermediateRoleDenied_AdviceFitsTheAction(t *testing.T) {
+	const said = "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: sts:TagSession on resource: " + hub + " with an explicit deny in a service control policy"
+	srv := start(t)
+	signIn(t, srv.AddUser(account, "alice"))
+	srv.DenySaying(hub, said)
+	_, err := newClient(t, through(t)).Assume(t.Context(), session(t, appRole))
+	wantError(t, srv, err, credentials.Denied, "AccessDenied", hub+", the role of --assume-role", said, "explicit deny, in a service control policy", "Tried again")
+}
+
 // The session of the intermediate role is to be renewed, and the keys to do so are not what they were.
 func TestKeysReplacedBehindAnIntermediateRole(t *testing.T) {
 	srv := start(t)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -94,14 +93,7 @@ func explain(err error, s Session, c Caller) *Error {
 	var message string
 	switch kind {
 	case Denied:
-		if c.Is(s.Role) {
-			message = fmt.Sprintf("role %s does not trust itself (STS: %s), and the controller is that role. Add to its trust policy that it may assume itself, as "+
-				"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Or it has another path than that: see Path in docs/bootstrap.md. Tried again about every minute",
-				s.Role, code, s.Role.Partition(), s.Role.Account(), s.Role)
-			break
-		}
-		message = fmt.Sprintf("%s may not assume role %s (STS: %s). Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, "+
-			"and do the caller's own policies allow sts:AssumeRole on it? Tried again about every minute", c.ARN, s.Role, code, c.principal())
+		message = explainDenied(err, s, c)
 	case Rejected:
 		message = fmt.Sprintf("STS refuses to issue credentials of role %s%s", s.Role, detail(err))
 	case Throttled:
@@ -162,13 +154,4 @@ func onTheWay(err error) string {
 		return sent.Error()
 	}
 	return ""
-}
-
-// saidBySTS is the error of an answer. Of a wrong signature and the like only the code is told: the message may quote what was signed.
-func saidBySTS(api smithy.APIError) string {
-	if kinds[api.ErrorCode()] == Expired {
-		return api.ErrorCode()
-	}
-	message, _, _ := strings.Cut(api.ErrorMessage(), "\n")
-	return api.ErrorCode() + ": " + message
 }

@@ -177,6 +177,32 @@ func wantNoToken(t *testing.T, err error, v *volume) {
 	}
 }
 
+func TestWebIdentityDenied_AdviceFitsTheAction(t *testing.T) {
+	for says, c := range map[string]struct {
+		said   string
+		advice []string
+	}{
+		"no trust":         {"Not authorized to perform sts:AssumeRoleWithWebIdentity", []string{"Does the role exist", "trust policy let in that issuer"}},
+		"an explicit deny": {"Not authorized to perform: sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy", []string{"explicit deny, in a resource control policy"}},
+		"tags":             {"Not authorized to perform: sts:TagSession", []string{"trust policy must allow sts:TagSession"}},
+	} {
+		t.Run(says, func(t *testing.T) {
+			srv := start(t)
+			p, v := startWebIdentity(t, srv)
+			v.write(p.token(nil))
+			srv.DenySaying(node, c.said)
+			_, err := newClient(t).Assume(t.Context(), session(t, appRole))
+			wantError(t, srv, err, credentials.Denied, "AccessDenied", append(c.advice, node, issuer, subject, c.said)...)
+			wantNoToken(t, err, v)
+
+			srv.DenySaying(node, "Value '"+v.text()+"' is wrong")
+			_, err = newClient(t).Assume(t.Context(), session(t, appRole))
+			wantError(t, srv, err, credentials.Denied, "AccessDenied", node)
+			wantNoToken(t, err, v)
+		})
+	}
+}
+
 func TestWebIdentityIsCalledAsTheEnvironmentSays(t *testing.T) {
 	srv := start(t)
 	p, v := startWebIdentity(t, srv)

@@ -37,9 +37,8 @@ func (s *Server) assumeRole(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.trusts(req.call) {
-		return nil, forbidden("AccessDenied",
-			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", req.call.Caller, role.arn))
+	if err := s.trust(req.call, fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", req.call.Caller, role.arn)); err != nil {
+		return nil, err
 	}
 	result, err := s.issue(req, role, packed)
 	if err != nil {

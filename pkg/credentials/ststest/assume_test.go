@@ -217,6 +217,9 @@ func TestDeniedRolesCannotBeAssumed(t *testing.T) {
 	wantError(t, err, 403, "AccessDenied",
 		"User: arn:aws:iam::123456789012:user/alice is not authorized to perform: sts:AssumeRole on resource: "+roleARN)
 	assume(t, c, request(func(in *sts.AssumeRoleInput) { in.RoleArn = aws.String("arn:aws:iam::123456789012:role/other") }))
+	srv.DenySaying(roleARN, "User: alice is not authorized to perform: sts:TagSession with an explicit deny in a session policy")
+	_, err = c.AssumeRole(t.Context(), request())
+	wantError(t, err, 403, "AccessDenied", "User: alice is not authorized to perform: sts:TagSession with an explicit deny in a session policy")
 	srv.Allow(roleARN)
 	assume(t, c, request())
 }

@@ -1,6 +1,7 @@
 package ststest
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -85,7 +86,7 @@ type orders struct {
 	allowance   float64 // calls that may be answered now
 	replenished time.Time
 
-	denied     map[string]bool
+	denied     map[string]string // role -> what the answer says; empty for what STS says of a missing trust
 	trust      map[string]func(Call) bool
 	maxSession map[string]time.Duration
 	issuers    map[string]KeySource
@@ -96,7 +97,7 @@ func newOrders() orders {
 	return orders{
 		clock:      time.Now,
 		maxSkew:    defaultMaxSkew,
-		denied:     map[string]bool{},
+		denied:     map[string]string{},
 		trust:      map[string]func(Call) bool{},
 		maxSession: map[string]time.Duration{},
 		issuers:    map[string]KeySource{},
@@ -157,11 +158,15 @@ func (s *Server) SetRateLimit(perSecond int, operations ...string) {
 }
 
 // Deny lets nobody assume the role any more; the answer is AccessDenied, which STS gives for roles that do not exist, too.
-func (s *Server) Deny(roleARN string) {
-	s.order(func(o *orders) { o.denied[roleARN] = true })
+func (s *Server) Deny(roleARN string) { s.DenySaying(roleARN, "") }
+
+// DenySaying is Deny with another message, such as one that names a service control policy. It is what STS would say, whatever it is: with line feeds,
+// or with what should have stayed secret.
+func (s *Server) DenySaying(roleARN, message string) {
+	s.order(func(o *orders) { o.denied[roleARN] = message })
 }
 
-// Allow takes a Deny back.
+// Allow takes a Deny or DenySaying back.
 func (s *Server) Allow(roleARN string) {
 	s.order(func(o *orders) { delete(o.denied, roleARN) })
 }
@@ -251,16 +256,18 @@ func (o *orders) withinRate(now time.Time) bool {
 	return true
 }
 
-// trusts tells whether the role's trust lets this call assume it. The condition is the test's code and runs without the lock.
-func (s *Server) trusts(call Call) bool {
+// trust returns the answer AccessDenied if the role's trust does not let this call assume it. It has the message usual, unless another one was ordered.
+// The condition is the test's code and runs without the lock.
+func (s *Server) trust(call Call, usual string) error {
 	s.mu.Lock()
-	denied, trusted := s.orders.denied[call.RoleARN], s.orders.trust[call.RoleARN]
+	message, denied := s.orders.denied[call.RoleARN]
+	trusted := s.orders.trust[call.RoleARN]
 	s.mu.Unlock()
-	if denied {
-		return false
-	}
 	call.Tags = maps.Clone(call.Tags)
-	return trusted == nil || trusted(call)
+	if denied || trusted != nil && !trusted(call) {
+		return forbidden("AccessDenied", cmp.Or(message, usual))
+	}
+	return nil
 }
 
 func (s *Server) maxSessionDuration(roleARN string) time.Duration {

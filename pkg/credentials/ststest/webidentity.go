@@ -28,8 +28,8 @@ func (s *Server) assumeRoleWithWebIdentity(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.trusts(req.call) {
-		return nil, forbidden("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+	if err := s.trust(req.call, "Not authorized to perform sts:AssumeRoleWithWebIdentity"); err != nil {
+		return nil, err
 	}
 	session, err := s.issue(req, role, packed)
 	if err != nil {

@@ -1,0 +1,138 @@
+package credentials
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/aws/smithy-go"
+)
+
+// denial is what an AccessDenied of STS says, in the form in which AWS words these messages.
+//
+// Source: "Troubleshoot access denied error messages" in the IAM user guide.
+type denial struct {
+	said     string // code and sentence
+	action   string // the action that is denied, such as sts:TagSession; empty if none is named
+	policy   string // the type of the policy that denies it, such as "session policy"; empty if none is named
+	explicit bool   // whether it is denied by a Deny, rather than by the lack of an Allow
+}
+
+// The parts of such a message: "User: <ARN> is not authorized to perform: sts:AssumeRole on resource: <ARN> because no identity-based policy allows the
+// sts:AssumeRole action", or "… with an explicit deny in a service control policy: <ARN>". All but the action may be missing.
+var (
+	deniedAction = regexp.MustCompile(`[Nn]ot authorized to perform:? ?(sts:\w+)`)
+	explicitDeny = regexp.MustCompile(`with an explicit deny(?: in (?:an?|the) ([A-Za-z-]+(?: [A-Za-z-]+)*? (?:policy|boundary))\b)?`)
+	noAllow      = regexp.MustCompile(`because no ([A-Za-z-]+(?: [A-Za-z-]+)*? (?:policy|boundary)) allows`)
+)
+
+func denialOf(err error) denial {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return denial{}
+	}
+	said := strings.TrimSuffix(sentence(api.ErrorMessage()), ".")
+	d := denial{said: strings.TrimSuffix(api.ErrorCode()+": "+said, ": ")}
+	if found := deniedAction.FindStringSubmatch(said); found != nil {
+		d.action = found[1]
+	}
+	if found := explicitDeny.FindStringSubmatch(said); found != nil {
+		d.explicit, d.policy = true, found[1]
+	} else if found := noAllow.FindStringSubmatch(said); found != nil {
+		d.policy = found[1]
+	}
+	return d
+}
+
+const (
+	assumeRole        = "sts:AssumeRole"
+	tagSession        = "sts:TagSession"
+	setSourceIdentity = "sts:SetSourceIdentity"
+)
+
+// byTrust reports whether it may be the role's trust policy that does not let the caller assume the role.
+func (d denial) byTrust() bool {
+	return !d.explicit && cmp.Or(d.action, assumeRole) == assumeRole && (d.policy == "" || isTrust(d.policy))
+}
+
+func isTrust(policy string) bool {
+	return policy == "role trust policy" || policy == "resource-based policy"
+}
+
+// advice says what to do about a denial. The principal is what a trust policy names to let the caller in.
+func (d denial) advice(principal, uniqueID string) string {
+	action := cmp.Or(d.action, assumeRole)
+	switch {
+	case d.explicit && d.policy == "":
+		return fmt.Sprintf("That is an explicit deny: no Allow helps against it. Some policy denies %s to %s, or on the role; that Deny must go, or except it", action, principal)
+	case d.explicit:
+		return fmt.Sprintf("That is an explicit deny, in %s: no Allow helps against it. That Deny of %s must go, or except this caller and role", d.place(principal), action)
+	case d.policy != "" && !isTrust(d.policy):
+		return fmt.Sprintf("An Allow is missing in %s: it must allow %s on the role", d.place(principal), action)
+	case d.policy != "":
+		return fmt.Sprintf("The role's trust policy must allow %s to %s as Principal", action, principal) + d.recreated(uniqueID)
+	}
+	switch action {
+	case assumeRole:
+		return fmt.Sprintf("Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, and do the caller's own policies allow sts:AssumeRole on it?",
+			principal) + d.recreated(uniqueID)
+	case tagSession:
+		return allowBoth("The session has tags, from --session-tags or passed on by the controller's own session", action, principal) + "; or leave --session-tags out"
+	case setSourceIdentity:
+		return allowBoth("The controller's own session has a source identity, which is passed on", action, principal)
+	default:
+		return allowBoth("More than sts:AssumeRole is needed", action, principal)
+	}
+}
+
+func allowBoth(why, action, principal string) string {
+	return fmt.Sprintf("%s: beside sts:AssumeRole, the role's trust policy must allow %s to %s, and the caller's own policies must allow it on the role", why, action, principal)
+}
+
+// recreated says what it looks like when the caller was deleted and made again: it has the same ARN, but IAM keeps a trust policy's Principal as a unique ID.
+// Source: "Saving a principal" in "AWS JSON policy elements: Principal" of the IAM user guide.
+func (d denial) recreated(uniqueID string) string {
+	if !d.byTrust() {
+		return ""
+	}
+	return fmt.Sprintf(" If all roles are denied, the caller was probably deleted and made again: trust policies then show its former unique ID (%s) in place of its ARN; "+
+		"write the ARN there again", uniqueID)
+}
+
+// places are where to find the policy that a denial names, of a caller %s.
+var places = map[string]string{
+	"identity-based policy":   "a policy of %s (identity-based policy)",
+	"permissions boundary":    "the permissions boundary of %s",
+	"session policy":          "the session policy that the session of %s was made with",
+	"service control policy":  "a service control policy (SCP) of the AWS organization of %s",
+	"resource control policy": "a resource control policy (RCP) of the AWS organization of the role's account",
+	"VPC endpoint policy":     "the policy of the VPC endpoint for STS (VPC endpoint policy)",
+	"role trust policy":       "the role's trust policy",
+	"resource-based policy":   "the role's trust policy (resource-based policy)",
+}
+
+// place names the policy that denies, and whose it is.
+func (d denial) place(principal string) string {
+	where, known := places[d.policy]
+	if !known {
+		return "a " + d.policy
+	}
+	return strings.ReplaceAll(where, "%s", principal)
+}
+
+// explainDenied makes the message of an AssumeRole that STS denied.
+func explainDenied(err error, s Session, c Caller) string {
+	d := denialOf(err)
+	if c.Is(s.Role) && d.byTrust() {
+		return quote(fmt.Sprintf("role %s does not trust itself (STS: ", s.Role), d.said, fmt.Sprintf("), and the controller is that role. Add to its trust policy that it may assume itself, as "+
+			"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Or it has another path than that: see Path in docs/bootstrap.md. Tried again about every minute",
+			s.Role.Partition(), s.Role.Account(), s.Role))
+	}
+	uniqueID := "AIDA…"
+	if c.Chained() {
+		uniqueID = "AROA…"
+	}
+	return quote(fmt.Sprintf("%s may not assume role %s (STS: ", c.ARN, s.Role), d.said, "). "+d.advice(c.principal(), uniqueID)+". Tried again about every minute")
+}

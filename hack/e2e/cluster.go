@@ -41,6 +41,9 @@ const (
 	userKeys       = controllerName + "-user-keys"
 	credentialsKey = "credentials"
 	stsLatency     = 30 * time.Millisecond
+
+	// startTimeout is how long etcd and the API server may take each; envtest waits for both in this order. Its own 20 s are too few for a busy machine.
+	startTimeout = "5m"
 )
 
 // cluster is a cluster of one node, with the controller deployed on it.
@@ -59,7 +62,7 @@ type cluster struct {
 // up brings everything up, and says how long each part took.
 func (c *cluster) up(ctx context.Context) error {
 	log.SetLogger(logr.Discard())
-	if err := errors.Join(sandbox.Isolate(dir), os.Setenv("KUBEBUILDER_ASSETS", c.assets),
+	if err := errors.Join(sandbox.Isolate(dir), os.Setenv("KUBEBUILDER_ASSETS", c.assets), os.Setenv("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", startTimeout),
 		os.RemoveAll(c.logs), os.MkdirAll(c.logs, 0o755)); err != nil { //nolint:gosec // logs are for everybody
 		return err
 	}
@@ -115,52 +118,52 @@ func (c *cluster) controlPlane(context.Context) (err error) {
 	return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.crt"), c.Admin.CAData, 0o600))
 }
 
-// node starts what makes a cluster of an API server. That all of it works is seen by the node's readiness.
-func (c *cluster) node(context.Context) error {
+// node starts what makes a cluster of an API server, each after what it needs answers: most of these programs end if it does not. That all of it works is
+// seen by the node's readiness.
+func (c *cluster) node(ctx context.Context) error {
 	if err := c.writeConfigs(); err != nil {
 		return err
 	}
 	if err := c.daemon("containerd", "containerd", "--config="+filepath.Join(dir, "containerd.toml")); err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		user  string
-		group string
-		args  []string
-	}{
-		{user: "system:kube-scheduler", args: []string{kubeScheduler, "--leader-elect=false"}},
-		{user: "system:kube-controller-manager", args: []string{
-			kubeControllerManager, "--leader-elect=false", "--use-service-account-credentials",
-			"--service-account-private-key-file=" + filepath.Join(c.API.ControlPlane.GetAPIServer().CertDir, "sa-signer.key"),
-			"--root-ca-file=" + filepath.Join(dir, "ca.crt"),
-		}},
-		{user: "system:node:" + nodeName, group: "system:nodes", args: []string{
-			kubelet, "--config=" + filepath.Join(dir, "kubelet.yaml"), "--hostname-override=" + nodeName, "--node-ip=" + nodeAddress,
-			"--root-dir=" + kubeletDir, "--cert-dir=" + filepath.Join(dir, "pki"),
-		}},
-	} {
-		var groups []string
-		if d.group != "" {
-			groups = []string{d.group}
-		}
-		kubeconfig, err := c.Kubeconfig(d.user, groups...)
-		if err != nil {
-			return err
-		}
-		if err := c.daemon(d.args[0], filepath.Join(c.assets, d.args[0]), append(d.args[1:], "--kubeconfig="+kubeconfig)...); err != nil {
-			return err
-		}
+	if err := sandbox.Await(ctx, "the API server is ready", func() (bool, error) { // with the roles and namespaces that it makes when it has started
+		return c.kubectl(ctx, "get", "--raw=/readyz", "--request-timeout="+probeTimeout.String()) == nil, nil
+	}); err != nil {
+		return err
 	}
-	return nil
+	if err := c.startAs(kubeScheduler, "system:kube-scheduler", "", "--leader-elect=false"); err != nil {
+		return err
+	}
+	if err := c.startAs(kubeControllerManager, "system:kube-controller-manager", "", "--leader-elect=false", "--use-service-account-credentials",
+		"--service-account-private-key-file="+filepath.Join(c.API.ControlPlane.GetAPIServer().CertDir, "sa-signer.key"),
+		"--root-ca-file="+filepath.Join(dir, "ca.crt")); err != nil {
+		return err
+	}
+	if err := sandbox.Await(ctx, "containerd answers the kubelet's calls", containerdReady(ctx)); err != nil {
+		return err
+	}
+	return c.startAs(kubelet, "system:node:"+nodeName, "system:nodes", "--config="+filepath.Join(dir, "kubelet.yaml"), "--hostname-override="+nodeName,
+		"--node-ip="+nodeAddress, "--root-dir="+kubeletDir, "--cert-dir="+filepath.Join(dir, "pki"))
+}
+
+// startAs starts a program of Kubernetes as a user of the API server, who may be in a group.
+func (c *cluster) startAs(program, user, group string, args ...string) error {
+	var groups []string
+	if group != "" {
+		groups = []string{group}
+	}
+	kubeconfig, err := c.Kubeconfig(user, groups...)
+	if err != nil {
+		return err
+	}
+	return c.daemon(program, filepath.Join(c.assets, program), append(args, "--kubeconfig="+kubeconfig)...)
 }
 
 // images brings the controller's image onto the node as the README says, and one for all other pods.
 func (c *cluster) images(ctx context.Context) error {
 	toolbox := filepath.Join(dir, "toolbox.tar")
 	if err := writeToolbox(toolbox, c.busybox); err != nil {
-		return err
-	}
-	if err := sandbox.Await(ctx, "containerd answers", func() (bool, error) { return c.command(ctx, "ctr", "version") == nil, nil }); err != nil {
 		return err
 	}
 	for _, archive := range []string{toolbox, c.image, c.clockImage} {

@@ -14,13 +14,16 @@ import (
 // containerdSocket is where containerd listens; the kubelet's settings name it, too.
 const containerdSocket = "/run/containerd/containerd.sock"
 
-// probeTimeout bounds one look at whether something is ready: a program that does not answer yet is asked again.
+// probeTimeout bounds one look at whether something is ready: a program that does not answer yet
+// is asked again.
 const probeTimeout = 10 * time.Second
 
-// containerdReady returns a condition for sandbox.Await: containerd answers the calls of the Container Runtime Interface. It listens before that, and the
-// kubelet ends if its first call is refused.
+// containerdReady returns a condition for sandbox.Await: containerd answers the calls of the
+// Container Runtime Interface. It listens before that, and the kubelet ends if its first call is
+// refused.
 //
-// The call is gRPC by hand: HTTP/2 without TLS, and an empty message after its prefix. Source: "gRPC over HTTP2" in the documentation of gRPC.
+// The call is gRPC by hand: HTTP/2 without TLS, and an empty message after its prefix. Source:
+// "gRPC over HTTP2" in the documentation of gRPC.
 func containerdReady(ctx context.Context) func() (bool, error) {
 	var http2 http.Protocols
 	http2.SetUnencryptedHTTP2(true)

@@ -104,7 +104,7 @@ func (c *Client) explainIntermediate(err error) *Error {
 	case kind == Denied:
 		d := denialOf(err)
 		return &Error{Kind: kind, Code: code, message: quote(fmt.Sprintf("the controller cannot assume %s, the role of --assume-role (STS: ", between), d.said,
-			"). "+d.advice("the caller", "AROA… or AIDA…")+". Tried again about every minute")}
+			"). "+d.advice(deniedCaller{name: "the caller", principal: "the caller", uniqueID: "AROA… or AIDA…"})+". Tried again about every minute")}
 	default:
 		return &Error{Kind: kind, Code: code, message: fmt.Sprintf("the controller cannot assume %s, the role of --assume-role; tried again%s", between, detail(err))}
 	}

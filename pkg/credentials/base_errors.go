@@ -33,7 +33,7 @@ func explainWebIdentity(env *config.EnvConfig, err error) *Error {
 	case "AccessDenied":
 		said += tokenSays(file) + ". "
 		if d := denialOf(err); d.explicit || d.policy != "" || d.action == tagSession || d.action == setSourceIdentity {
-			said += d.advice("that subject of the issuer", "") + ". Does"
+			said += d.advice(deniedCaller{name: "that subject", principal: "that subject of the issuer"}) + ". Does"
 		} else {
 			said += "Does"
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go"
+
+	"kube-aws-iam-controller/pkg/role"
 )
 
 // denial is what an AccessDenied of STS says, in the form in which AWS words these messages.
@@ -20,8 +22,9 @@ type denial struct {
 	explicit bool   // whether it is denied by a Deny, rather than by the lack of an Allow
 }
 
-// The parts of such a message: "User: <ARN> is not authorized to perform: sts:AssumeRole on resource: <ARN> because no identity-based policy allows the
-// sts:AssumeRole action", or "… with an explicit deny in a service control policy: <ARN>". All but the action may be missing.
+// The parts of such a message: "User: <ARN> is not authorized to perform: sts:AssumeRole on
+// resource: <ARN> because no identity-based policy allows the sts:AssumeRole action", or "… with
+// an explicit deny in a service control policy: <ARN>". All but the action may be missing.
 var (
 	deniedAction = regexp.MustCompile(`[Nn]ot authorized to perform:? ?(sts:\w+)`)
 	explicitDeny = regexp.MustCompile(`with an explicit deny(?: in (?:an?|the) ([A-Za-z-]+(?: [A-Za-z-]+)*? (?:policy|boundary))\b)?`)
@@ -52,7 +55,8 @@ const (
 	setSourceIdentity = "sts:SetSourceIdentity"
 )
 
-// byTrust reports whether it may be the role's trust policy that does not let the caller assume the role.
+// byTrust reports whether it may be the role's trust policy that does not let the caller assume
+// the role.
 func (d denial) byTrust() bool {
 	return !d.explicit && cmp.Or(d.action, assumeRole) == assumeRole && (d.policy == "" || isTrust(d.policy))
 }
@@ -61,29 +65,44 @@ func isTrust(policy string) bool {
 	return policy == "role trust policy" || policy == "resource-based policy"
 }
 
-// advice says what to do about a denial. The principal is what a trust policy names to let the caller in.
-func (d denial) advice(principal, uniqueID string) string {
+// deniedCaller is how a denial's advice calls who was denied.
+type deniedCaller struct {
+	name      string
+	principal string // what a trust policy names to let the caller in
+	uniqueID  string // what a unique ID of it looks like
+}
+
+func (c Caller) denied() deniedCaller {
+	id := role.SessionRole(c.ARN)
+	if id.IsZero() {
+		return deniedCaller{name: c.ARN, principal: c.ARN, uniqueID: "AIDA…"}
+	}
+	return deniedCaller{name: "role " + c.RoleName(), principal: c.principal(), uniqueID: "AROA…"}
+}
+
+// advice says what to do about a denial.
+func (d denial) advice(c deniedCaller) string {
 	action := cmp.Or(d.action, assumeRole)
 	switch {
 	case d.explicit && d.policy == "":
-		return fmt.Sprintf("That is an explicit deny: no Allow helps against it. Some policy denies %s to %s, or on the role; that Deny must go, or except it", action, principal)
+		return fmt.Sprintf("That is an explicit deny: no Allow helps against it. Some policy denies %s to %s, or on the role; that Deny must go, or except it", action, c.name)
 	case d.explicit:
-		return fmt.Sprintf("That is an explicit deny, in %s: no Allow helps against it. That Deny of %s must go, or except this caller and role", d.place(principal), action)
+		return fmt.Sprintf("That is an explicit deny, in %s: no Allow helps against it. That Deny of %s must go, or except this caller and role", d.place(c.name), action)
 	case d.policy != "" && !isTrust(d.policy):
-		return fmt.Sprintf("An Allow is missing in %s: it must allow %s on the role", d.place(principal), action)
+		return fmt.Sprintf("An Allow is missing in %s: it must allow %s on the role", d.place(c.name), action)
 	case d.policy != "":
-		return fmt.Sprintf("The role's trust policy must allow %s to %s as Principal", action, principal) + d.recreated(uniqueID)
+		return fmt.Sprintf("The role's trust policy must allow %s to %s as Principal", action, c.principal) + d.recreated(c)
 	}
 	switch action {
 	case assumeRole:
 		return fmt.Sprintf("Does the role exist, does its trust policy name %s as Principal with sts:AssumeRole, and do the caller's own policies allow sts:AssumeRole on it?",
-			principal) + d.recreated(uniqueID)
+			c.principal) + d.recreated(c)
 	case tagSession:
-		return allowBoth("The session has tags, from --session-tags or passed on by the controller's own session", action, principal) + "; or leave --session-tags out"
+		return allowBoth("The session has tags, from --session-tags or passed on by the controller's own session", action, c.principal) + "; or leave --session-tags out"
 	case setSourceIdentity:
-		return allowBoth("The controller's own session has a source identity, which is passed on", action, principal)
+		return allowBoth("The controller's own session has a source identity, which is passed on", action, c.principal)
 	default:
-		return allowBoth("More than sts:AssumeRole is needed", action, principal)
+		return allowBoth("More than sts:AssumeRole is needed", action, c.principal)
 	}
 }
 
@@ -91,14 +110,15 @@ func allowBoth(why, action, principal string) string {
 	return fmt.Sprintf("%s: beside sts:AssumeRole, the role's trust policy must allow %s to %s, and the caller's own policies must allow it on the role", why, action, principal)
 }
 
-// recreated says what it looks like when the caller was deleted and made again: it has the same ARN, but IAM keeps a trust policy's Principal as a unique ID.
-// Source: "Saving a principal" in "AWS JSON policy elements: Principal" of the IAM user guide.
-func (d denial) recreated(uniqueID string) string {
+// recreated says what it looks like when the caller was deleted and made again: it has the same
+// ARN, but IAM keeps a trust policy's Principal as a unique ID. Source: "Saving a principal" in
+// "AWS JSON policy elements: Principal" of the IAM user guide.
+func (d denial) recreated(c deniedCaller) string {
 	if !d.byTrust() {
 		return ""
 	}
 	return fmt.Sprintf(" If all roles are denied, the caller was probably deleted and made again: trust policies then show its former unique ID (%s) in place of its ARN; "+
-		"write the ARN there again", uniqueID)
+		"write the ARN there again", c.uniqueID)
 }
 
 // places are where to find the policy that a denial names, of a caller %s.
@@ -114,12 +134,12 @@ var places = map[string]string{
 }
 
 // place names the policy that denies, and whose it is.
-func (d denial) place(principal string) string {
+func (d denial) place(caller string) string {
 	where, known := places[d.policy]
 	if !known {
 		return "a " + d.policy
 	}
-	return strings.ReplaceAll(where, "%s", principal)
+	return strings.ReplaceAll(where, "%s", caller)
 }
 
 // explainDenied makes the message of an AssumeRole that STS denied.
@@ -130,9 +150,5 @@ func explainDenied(err error, s Session, c Caller) string {
 			"scripts/role.yaml has it: Principal AWS arn:%s:iam::%s:root with the condition ArnEquals aws:PrincipalArn %s; and allow it sts:AssumeRole on itself. Or it has another path than that: see Path in docs/bootstrap.md. Tried again about every minute",
 			s.Role.Partition(), s.Role.Account(), s.Role))
 	}
-	uniqueID := "AIDA…"
-	if c.Chained() {
-		uniqueID = "AROA…"
-	}
-	return quote(fmt.Sprintf("%s may not assume role %s (STS: ", c.ARN, s.Role), d.said, "). "+d.advice(c.principal(), uniqueID)+". Tried again about every minute")
+	return quote(fmt.Sprintf("%s may not assume role %s (STS: ", c.ARN, s.Role), d.said, "). "+d.advice(c.denied())+". Tried again about every minute")
 }

@@ -15,9 +15,10 @@ type ownIdentity struct {
 	pin             atomic.Pointer[string]         // who the first seed was that was accepted; see identityOf
 }
 
-// IsOwnRole reports whether the controller itself is a role: that of its base credentials, or the one that it assumes first (--assume-role). Roles are
-// compared by account and name; path, case and partition are ignored. STS is asked if it is not known who the controller is; an *Error means that it stays
-// unknown, so that the role may be the controller's own.
+// IsOwnRole reports whether the controller itself is a role: that of its base credentials, or the
+// one that it assumes first (--assume-role). Roles are compared by account and name; path, case
+// and partition are ignored. STS is asked if it is not known who the controller is; an *Error
+// means that it stays unknown, so that the role may be the controller's own.
 func (c *Client) IsOwnRole(ctx context.Context, r role.ARN) (bool, error) {
 	if hub := c.identity.hub; !hub.IsZero() && hub == r.ID() {
 		return true, nil
@@ -27,8 +28,9 @@ func (c *Client) IsOwnRole(ctx context.Context, r role.ARN) (bool, error) {
 	return err == nil && own.Is(r), err
 }
 
-// UsesKey reports whether an access key is one that the Client works with: that of its base credentials or seed, or of its session of the intermediate
-// role. Keys that were replaced, or that the Client has not taken up yet, are not. It asks nothing.
+// UsesKey reports whether an access key is one that the Client works with: that of its base
+// credentials or seed, or of its session of the intermediate role. Keys that were replaced, or
+// that the Client has not taken up yet, are not. It asks nothing.
 func (c *Client) UsesKey(accessKeyID string) bool {
 	if accessKeyID == "" {
 		return false
@@ -51,7 +53,8 @@ func (c *Client) noteBaseKey(accessKeyID string) {
 	}
 }
 
-// forgetCaller drops what is remembered of who the controller is, before and after it assumes the intermediate role.
+// forgetCaller drops what is remembered of who the controller is, before and after it assumes the
+// intermediate role.
 func (c *Client) forgetCaller() {
 	c.identities.Add(1)
 	c.asking.Forget(askingCaller)

@@ -17,7 +17,8 @@ type identifiedSeed struct {
 	err  error  // an *Error if it is not accepted
 }
 
-// identifySeed makes sure that a seed is of who the first one was. STS is asked about each seed once, before it is used for anything.
+// identifySeed makes sure that a seed is of who the first one was. STS is asked about each seed
+// once, before it is used for anything.
 func (c *Client) identifySeed(ctx context.Context, s *Seed, keys aws.Credentials) error {
 	if known := c.identity.seed.Load(); known != nil && known.seed == s {
 		return known.err
@@ -40,8 +41,10 @@ func (c *Client) seedARN() (caller string, known bool) {
 	return identified.arn, true
 }
 
-// acceptSeed pins the Client to who the first seed is, and refuses any other: with the seed of another account, roles that pods ask for by name would be
-// another account's. Where the base role ARN is given and roles are assumed without an intermediate one, the first must be of that account.
+// acceptSeed pins the Client to who the first seed is, and refuses any other: with the seed of
+// another account, roles that pods ask for by name would be another account's. Where the base
+// role ARN is given and roles are assumed without an intermediate one, the first must be of that
+// account.
 func (c *Client) acceptSeed(s *Seed, caller string) error {
 	identity := identityOf(caller)
 	if base := c.options.Base; c.identity.hub.IsZero() && !base.IsZero() && accountOf(caller) != base.Account() {
@@ -66,7 +69,8 @@ func (c *Client) otherSeed(s *Seed, message string) *Error {
 	return &Error{Kind: Expired, Code: "SeedOfAnotherRole", message: message}
 }
 
-// identityOf returns the role of a session by account and name, or the ARN itself of what is no role.
+// identityOf returns the role of a session by account and name, or the ARN itself of what is no
+// role.
 func identityOf(caller string) string {
 	if id := role.SessionRole(caller); !id.IsZero() {
 		return id.String()

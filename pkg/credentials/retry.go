@@ -10,13 +10,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 )
 
-// retryer retries a call of STS, and slows down all calls while STS throttles. It differs from the SDK's adaptive mode in two ways:
+// retryer retries a call of STS, and slows down all calls while STS throttles. It differs from
+// the SDK's adaptive mode in two ways:
 //
-// It has no retry quota. In adaptive mode nothing refills the quota but a retry that succeeds: once an outage has used it up, no failure is retried
-// any more. What bounds retries instead is maxAttempts, and beyond that the work queue, which backs off for each Secret.
+// It has no retry quota. In adaptive mode nothing refills the quota but a retry that succeeds:
+// once an outage has used it up, no failure is retried any more. What bounds retries instead is
+// maxAttempts, and beyond that the work queue, which backs off for each Secret.
 //
-// It forgets throttling that has passed. Adaptive mode stays limited for ever to twice the rate of its last calls, so that after a quiet minute a
-// burst begins with one call in two seconds.
+// It forgets throttling that has passed. Adaptive mode stays limited for ever to twice the rate
+// of its last calls, so that after a quiet minute a burst begins with one call in two seconds.
 type retryer struct {
 	*retry.Standard
 	elapsed func() time.Duration // monotonic
@@ -29,8 +31,8 @@ type retryer struct {
 
 var _ aws.RetryerV2 = (*retryer)(nil)
 
-// throttlingMemory is how long after STS throttled last the calls are limited. While more calls are waiting than STS takes, the limit is probed, and
-// exceeded, more often than that.
+// throttlingMemory is how long after STS throttled last the calls are limited. While more calls
+// are waiting than STS takes, the limit is probed, and exceeded, more often than that.
 const throttlingMemory = 5 * time.Second
 
 func newRetryer(elapsed func() time.Duration) *retryer {
@@ -43,7 +45,8 @@ func newRetryer(elapsed func() time.Duration) *retryer {
 	}
 }
 
-// GetAttemptToken waits until the next attempt at a call may be made, and returns what takes in how it ended.
+// GetAttemptToken waits until the next attempt at a call may be made, and returns what takes in
+// how it ended.
 func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 	release, err := r.current().GetAttemptToken(ctx)
 	if err != nil {
@@ -57,7 +60,8 @@ func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 	}, nil
 }
 
-// current returns the limit to attempt by: a new one, without a limit, if STS has not throttled for a while.
+// current returns the limit to attempt by: a new one, without a limit, if STS has not throttled
+// for a while.
 func (r *retryer) current() *retry.AdaptiveMode {
 	r.lock.Lock()
 	defer r.lock.Unlock()

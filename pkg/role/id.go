@@ -6,9 +6,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// ID is what makes two names the same role: the account and the name without regard to case, which IAM never gives
-// twice in an account, whatever the path. The partition is left out, as a session of another partition's role of the
-// same account ID and name is more likely a mistake than another role. Values are comparable; the zero value is no role.
+// ID identifies a role as IAM does: by its account and its name without regard to case, which IAM
+// gives only once in an account, whatever the path. It leaves the partition out, so that a
+// comparison is rather too strict than too lax. Values are comparable; the zero value is no role.
 //
 // Source: "IAM and AWS STS quotas" in the IAM user guide, on names of roles.
 type ID struct {
@@ -20,14 +20,15 @@ type ID struct {
 func (a ARN) ID() ID { return ID{account: a.account, name: strings.ToLower(a.name)} }
 
 // SessionRole returns the role of a session, given the ARN that GetCallerIdentity answers for it:
-// arn:aws:sts::123456789012:assumed-role/<name>/<session>. It returns the zero value for anything else, such as a user.
+// arn:aws:sts::123456789012:assumed-role/<name>/<session>. It returns the zero value for anything
+// else, such as a user.
 func SessionRole(sessionARN string) ID {
 	name, account := sessionRole(sessionARN)
 	return ID{account: account, name: strings.ToLower(name)}
 }
 
-// SessionRoleName returns the name of that role as AWS writes it, without its path, which the ARN of a session leaves
-// out; or nothing.
+// SessionRoleName returns the name of that role as AWS writes it, without its path, which the ARN
+// of a session leaves out; or nothing.
 func SessionRoleName(sessionARN string) string {
 	name, _ := sessionRole(sessionARN)
 	return name
@@ -49,7 +50,8 @@ func sessionRole(sessionARN string) (name, account string) {
 // IsZero reports whether the ID is that of no role.
 func (i ID) IsZero() bool { return i == ID{} }
 
-// String returns the account and the name in lower case, for messages, or nothing for the zero value.
+// String returns the account and the name in lower case, for messages, or nothing for the zero
+// value.
 func (i ID) String() string {
 	if i.IsZero() {
 		return ""

@@ -42,11 +42,11 @@ func containerdReady(ctx context.Context) func() (bool, error) {
 		request.Header.Set("TE", "trailers")
 		answer, err := transport.RoundTrip(request)
 		if err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil // not yet
 		}
 		defer answer.Body.Close() //nolint:errcheck // it was read
 		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil // not yet
 		}
 		return answer.Header.Get("Grpc-Status")+answer.Trailer.Get("Grpc-Status") == "0", nil
 	}

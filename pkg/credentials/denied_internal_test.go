@@ -43,7 +43,8 @@ func TestExplainDenied(t *testing.T) {
 		{"no sentence", "", []string{"Does the role exist", "trust policy name " + principal}, []string{"AccessDenied:"}},
 		{
 			"no allow in the caller's own policies", denied + "sts:AssumeRole" + on + " because no identity-based policy allows the sts:AssumeRole action",
-			[]string{"missing in a policy of role controller", "must allow sts:AssumeRole on the role"}, []string{recreated, "trust policy"},
+			[]string{"missing in a policy of role controller", "must allow sts:AssumeRole on the role"},
+			[]string{recreated, "trust policy"},
 		},
 		{"no allow in a session policy", denied + "sts:AssumeRole" + on + " because no session policy allows the sts:AssumeRole action", []string{"missing in the session policy"}, []string{recreated}},
 		{"no allow in a boundary", denied + "sts:AssumeRole" + on + " because no permissions boundary allows the sts:AssumeRole action", []string{"missing in the permissions boundary of role controller"}, []string{recreated}},
@@ -54,11 +55,13 @@ func TestExplainDenied(t *testing.T) {
 		{"tags", denied + "sts:TagSession" + on, []string{"--session-tags", "trust policy must allow sts:TagSession to " + principal, "caller's own policies"}, []string{recreated, "Does the role exist"}},
 		{
 			"tags denied by an SCP", denied + "sts:TagSession" + on + " with an explicit deny in a service control policy",
-			[]string{"explicit deny, in a service control policy (SCP)", "no Allow helps", "Deny of sts:TagSession must go"}, []string{recreated, "must allow"},
+			[]string{"explicit deny, in a service control policy (SCP)", "no Allow helps", "Deny of sts:TagSession must go"},
+			[]string{recreated, "must allow"},
 		},
 		{
 			"an SCP that is named", denied + "sts:AssumeRole" + on + " with an explicit deny in a service control policy: arn:aws:organizations::777788889999:policy/o-exampleorgid/service_control_policy/p-examplepolicyid",
-			[]string{"explicit deny, in a service control policy (SCP)", "p-examplepolicyid"}, []string{recreated},
+			[]string{"explicit deny, in a service control policy (SCP)", "p-examplepolicyid"},
+			[]string{recreated},
 		},
 		{"an explicit deny in a boundary", denied + "sts:AssumeRole" + on + " with an explicit deny in a permissions boundary", []string{"explicit deny, in the permissions boundary of role controller"}, []string{recreated}},
 		{"an explicit deny in a session policy", denied + "sts:AssumeRole" + on + " with an explicit deny in a session policy", []string{"explicit deny, in the session policy"}, []string{recreated}},
@@ -155,8 +158,10 @@ func TestExplain_ShowsNoSecretThatSTSEchoes(t *testing.T) {
 		jwt       = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL29pZGMifQ.c2lnbmF0dXJl"
 	)
 	token := "FwoGZXIvYXdzEBYaD" + strings.Repeat("Kq+/9zR", 60) + "=="
-	for _, code := range []string{"AccessDenied", "ValidationError", "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "InvalidIdentityToken", "IDPRejectedClaim",
-		"Throttling", "InternalFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "SignatureDoesNotMatch", "SomethingNew"} {
+	for _, code := range []string{
+		"AccessDenied", "ValidationError", "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "InvalidIdentityToken", "IDPRejectedClaim",
+		"Throttling", "InternalFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "SignatureDoesNotMatch", "SomethingNew",
+	} {
 		for _, secret := range []string{secretKey, token, strings.ReplaceAll(token, "/", "%2F"), jwt, strings.Repeat("aB-_9", 30)} {
 			for _, said := range []string{secret, "Value '" + secret + "' at 'x'", `token="` + secret + `"`, "x-amz-security-token:" + secret, "a " + secret + ", b", "X-Amz-Security-Token=" + secret + "&a=b"} {
 				got := explain(answered(&smithy.GenericAPIError{Code: code, Message: said}), Session{Role: parse(t, podRole), Duration: time.Hour}, Caller{ARN: callerARN}).Error()

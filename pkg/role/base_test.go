@@ -129,6 +129,9 @@ func TestResolve(t *testing.T) {
 
 func TestZeroBaseIsNoPlace(t *testing.T) {
 	var zero role.Base
+	if got := base(t, "arn:aws:iam::123456789012:role/team/").Account(); got != "123456789012" || zero.Account() != "" {
+		t.Errorf("the accounts are %q and %q", got, zero.Account())
+	}
 	if !zero.IsZero() || zero.String() != "" {
 		t.Errorf("IsZero is %t and it prints %q", zero.IsZero(), zero)
 	}

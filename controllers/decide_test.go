@@ -44,7 +44,7 @@ func edited(s *state) {
 		s.held.intact = false
 	}
 }
-func emptied(s *state)   { s.held = &held{} }
+func emptied(s *state) { s.held = &held{} }
 func forbidden(s *state) {
 	s.verdict, s.askAt = policy.Verdict{Reason: "not yours"}, s.now.Add(confirmation)
 }
@@ -70,9 +70,9 @@ func strippedOfLabels(s *state) {
 func writtenOften(s *state) {
 	s.issueAt, s.repairAt = s.now.Add(20*time.Second), s.now.Add(20*time.Second)
 }
-func unsure(s *state)    { s.sure = false }
-func invalid(s *state)   { s.invalid = errors.New("no such role") }
-func unready(s *state)   { s.unready = errors.New("who am I") }
+func unsure(s *state)  { s.sure = false }
+func invalid(s *state) { s.invalid = errors.New("no such role") }
+func unready(s *state) { s.unready = errors.New("who am I") }
 func foreign(s *state) {
 	s.held, s.foreign, s.failure = nil, "somebody else's", &failure{reason: ReasonSecretNotManaged, until: noon}
 }

@@ -119,11 +119,13 @@ func TestReduce_KeepsAConstantAtMost(t *testing.T) {
 	to.Owner = &metav1.OwnerReference{APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-2"}
 	yes := true
 	for name, edit := range map[string]func(*corev1.Secret){
-		"annotations":  func(s *corev1.Secret) { s.Annotations["note"] = big },
-		"our own":      func(s *corev1.Secret) { s.Annotations[secret.SessionNameAnnotation] = big },
-		"labels":       func(s *corev1.Secret) { s.Labels[big[:60]] = big },
-		"data":         func(s *corev1.Secret) { s.Data["role-arn"], s.Data["expire"] = []byte(big), []byte(big) },
-		"a controller": func(s *corev1.Secret) { s.OwnerReferences = []metav1.OwnerReference{{Kind: "x", Name: big, Controller: &yes}} },
+		"annotations": func(s *corev1.Secret) { s.Annotations["note"] = big },
+		"our own":     func(s *corev1.Secret) { s.Annotations[secret.SessionNameAnnotation] = big },
+		"labels":      func(s *corev1.Secret) { s.Labels[big[:60]] = big },
+		"data":        func(s *corev1.Secret) { s.Data["role-arn"], s.Data["expire"] = []byte(big), []byte(big) },
+		"a controller": func(s *corev1.Secret) {
+			s.OwnerReferences = []metav1.OwnerReference{{Kind: "x", Name: big, Controller: &yes}}
+		},
 		"owners": func(s *corev1.Secret) {
 			s.OwnerReferences = slices.Repeat([]metav1.OwnerReference{{Kind: "AWSIAMRole", Name: "n", UID: "u-2"}, {Kind: "x", Name: "n", UID: "u"}}, 10000)
 		},

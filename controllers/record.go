@@ -287,10 +287,10 @@ func (r *reconciler) recordFailure(log logr.Logger, g *gathered, d decision, fai
 		h.tell(f.reason, f.action)
 		r.events.refused(h.object, g.name, f.reason, f.action, f.note)
 	}
-	if g.held == nil || g.seed || f.action == actionDelete {
+	if f.action == actionDelete {
 		return f.until
 	}
-	return earlier(f.until, g.held.credentials.UsableUntil()) // what is dead by then is removed
+	return g.lookBeforeDeath(f.until) // what is dead by then is removed
 }
 
 // recordNews tells those that have not heard of it why they get nothing. It is logged and counted once for all of them. Of forbidden roles pods are

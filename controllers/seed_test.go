@@ -223,6 +223,35 @@ func TestTheSeedIsForTheControllersOwnRoleOnly(t *testing.T) {
 	w.event("Warning RoleForbidden app:")
 }
 
+// Who may write Secrets beside the controller must not make it work for another account or role.
+func TestSeed_OfAnotherRoleIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.replaceSeed(w.process(time.Hour))
+	health := freePort(t)
+	w.start(w.fromSeed(seedSecret), func(o *controllers.Options) { o.HealthAddress = health })
+	w.wait(seedSecret)
+	w.eventually("ready", func() bool { return ready(health) })
+
+	keys, err := w.sts.AddSession("arn:aws:iam::210987654321:role/controller", "planted", time.Hour)
+	w.must(err)
+	text, err := json.Marshal(map[string]any{
+		"Version": 1, "AccessKeyId": keys.AccessKeyID, "SecretAccessKey": keys.SecretAccessKey, "SessionToken": keys.SessionToken,
+		"Expiration": w.now().Add(time.Hour).UTC().Format(time.RFC3339),
+	})
+	w.must(err)
+	w.replaceSeed(string(text))
+	w.event("Warning SeedExpired "+seedSecret+":", "210987654321")
+	w.eventually("not ready", func() bool { return !ready(health) })
+	w.pod("app", role("orders"))
+	w.event("Warning GetCredentialsFailed app:", "210987654321")
+	if n := len(w.sts.Calls()); w.assumed("*") > 1 {
+		t.Errorf("%d of %d calls of AssumeRole", w.assumed("*"), n)
+	}
+	w.replaceSeed(w.process(time.Hour))
+	w.wait("aws-iam-orders")
+	w.eventually("ready again", func() bool { return ready(health) })
+}
+
 func TestASeedOfAnotherName(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.Create(t.Context(), w.byHand("my-seed", w.process(time.Hour))))

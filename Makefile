@@ -146,6 +146,13 @@ reproduce: image ## Require that the same commit makes the same container image,
 	@hack/image/reproduce.sh "$(IMAGE_FILE)" IMAGE="$(IMAGE)" PLATFORMS="$(PLATFORMS)" VERSION="$(VERSION)" \
 		REVISION="$(REVISION)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)"
 
+# SEED=123 plays that one again, and shows what happened.
+SEEDS ?= 500
+
+.PHONY: simulate
+simulate: ## Play days of a cluster's life for each of SEEDS seeds, with faults and restarts, and check what must always hold (SEED=123 replays one)
+	@SEED=$(SEED) go test ./test/simulation -run '^TestSeeds$$' -count=1 -timeout 0 -v -args -seeds $(SEEDS)
+
 .PHONY: bench
 bench: build ## Measure speed, memory and cost at the size of big clusters, in 8 minutes (BENCH=--run=..., --growth, --json=...)
 	@$(WITH_API) go run ./hack/bench --controller $(PROGRAM) $(BENCH)

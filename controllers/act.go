@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/pkg/credentials"
@@ -108,6 +107,9 @@ func (g *gathered) judged() *corev1.Secret {
 	return g.held.secret
 }
 
+// writeAttempts is how often a write is tried if other writers come before it.
+const writeAttempts = 5
+
 // overwrite replaces what is in the Secret that was judged. On a conflict, and where the cache lacks labels or annotations
 // of other writers, it reads the metadata, and goes on while the UID matches and the Secret is still managed.
 func (r *reconciler) overwrite(ctx context.Context, judged, rendered *corev1.Secret) (written *corev1.Secret, err error) {
@@ -117,17 +119,17 @@ func (r *reconciler) overwrite(ctx context.Context, judged, rendered *corev1.Sec
 			return nil, err
 		}
 	}
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	for range writeAttempts {
 		written = secret.Replace(meta, rendered)
-		err := r.client.Update(ctx, written, client.FieldOwner(Name))
-		if !apierrors.IsConflict(err) {
-			return err
+		if err = r.client.Update(ctx, written, client.FieldOwner(Name)); !apierrors.IsConflict(err) {
+			return written, err
 		}
-		if now, readErr := r.managedMetadata(ctx, judged); readErr == nil {
-			meta = now
+		now, readErr := r.managedMetadata(ctx, judged)
+		if readErr != nil {
+			return written, err
 		}
-		return err
-	})
+		meta = now
+	}
 	return written, err
 }
 

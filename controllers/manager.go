@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -87,7 +86,8 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
-	r := newReconciler(m, &o, clientset, servesRoles)
+	core := NewCore(dependencies(m, &o, clientset, servesRoles))
+	r := core.r
 	var seed *seedWatch
 	hello := introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}
 	if o.Seed.Name != "" {
@@ -101,7 +101,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: o.scopes(), pods: r.pods}),
 		m.Add(hello),
 		m.Add(clockCheck{o.Credentials, o.Resync}),
-		addController(m, o, r, seed),
+		addController(m, o, core, seed),
 		checkHealth(ctx, m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),
 		o.Metrics.TellCounts(r.counts()),
@@ -110,30 +110,27 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	)
 }
 
-// newReconciler makes the reconciler with all that it reads from and writes to.
-func newReconciler(m manager.Manager, o *Options, clientset kubernetes.Interface, servesRoles bool) *reconciler {
-	return &reconciler{
-		client:      m.GetClient(),
-		live:        m.GetAPIReader(),
-		pods:        newPodStore(o.scopes(), o.MountPath, o.Clock),
-		working:     identityOf(o.Credentials),
-		own:         identityOf(o.Credentials.Own()),
-		base:        o.Credentials.Base,
-		authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
-		servesRoles: servesRoles,
-		files:       o.files(),
-		settings:    o.Settings,
-		metrics:     o.Metrics,
-		clock:       o.Credentials.Clock(),
-		machine:     o.Clock,
-		sure:        o.Credentials.Clock().Sure,
-		events:      newAnnouncer(m.GetEventRecorder(Name), o.Clock),
-		isOwnRole:   o.Credentials.IsOwnRole,
-		usesKey:     o.Credentials.UsesKey,
-		memory:      newMemory(),
-		removals:    newRemovals(countSecrets(m.GetCache())),
-		verdicts:    newVerdicts(),
-		writes:      newWrites(),
+// dependencies are what the Core needs of a manager and of what it serves.
+func dependencies(m manager.Manager, o *Options, clientset kubernetes.Interface, servesRoles bool) *Dependencies {
+	return &Dependencies{
+		Settings:    o.Settings,
+		Namespaces:  o.Namespaces,
+		Client:      m.GetClient(),
+		Cached:      m.GetCache(),
+		Live:        m.GetAPIReader(),
+		Authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
+		Working:     identityOf(o.Credentials),
+		Own:         identityOf(o.Credentials.Own()),
+		Base:        o.Credentials.Base,
+		ServesRoles: servesRoles,
+		Files:       o.files(),
+		Metrics:     o.Metrics,
+		Clock:       o.Credentials.Clock(),
+		Machine:     o.Clock,
+		Sure:        o.Credentials.Clock().Sure,
+		IsOwnRole:   o.Credentials.IsOwnRole,
+		UsesKey:     o.Credentials.UsesKey,
+		Recorder:    m.GetEventRecorder(Name),
 	}
 }
 
@@ -183,13 +180,13 @@ func watched(modes []string, roles bool) []client.Object {
 }
 
 // addController ties the reconciler to its sources.
-func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch) error {
+func addController(m manager.Manager, o Options, core *Core, seed *seedWatch) error {
 	c, err := controller.New("secret", m, controller.Options{
 		SkipNameValidation:      new(true),
 		MaxConcurrentReconciles: o.MaxConcurrentReconciles,
 		ReconciliationTimeout:   reconcileTimeout,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](errorRetry, maxErrorRetry),
-		Reconciler:              r,
+		RateLimiter:             core.Retries(),
+		Reconciler:              core,
 		LogConstructor: func(request *reconcile.Request) logr.Logger {
 			if request == nil {
 				return o.Log
@@ -201,18 +198,18 @@ func addController(m manager.Manager, o Options, r *reconciler, seed *seedWatch)
 		return err
 	}
 	sources := []source.Source{
-		source.Kind(m.GetCache(), &corev1.Secret{}, secretHandler(o.Credentials.Clock())),
-		podSource{pods: r.pods, secrets: m.GetCache(), clock: o.Credentials.Clock()},
+		source.Kind(m.GetCache(), &corev1.Secret{}, core.Secrets()),
+		core.podSource(),
 	}
-	if r.servesRoles {
-		sources = append(sources, source.Kind(m.GetCache(), &v1.AWSIAMRole{}, roleHandler()))
+	if core.r.servesRoles {
+		sources = append(sources, source.Kind(m.GetCache(), &v1.AWSIAMRole{}, core.AWSIAMRoles()))
 	}
 	if seed != nil {
 		sources = append(sources, seedSource{seed})
 	}
-	policies := policyHandler{verdicts: r.verdicts, pods: r.pods, cached: m.GetCache(), roles: r.servesRoles, clock: o.Clock}
+	policies := core.Policies()
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
-		sources = append(sources, source.Kind(m.GetCache(), metadataOf(kind), policies.funcs()))
+		sources = append(sources, source.Kind(m.GetCache(), metadataOf(kind), policies))
 	}
 	for _, s := range sources {
 		if err := c.Watch(s); err != nil {

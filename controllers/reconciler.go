@@ -75,7 +75,7 @@ type identity struct {
 	assume func(context.Context, credentials.Session) (credentials.Credentials, error)
 }
 
-func identityOf(c *credentials.Client) identity { return identity{c.Caller, c.Assume} }
+func identityOf(c *credentials.Client) Identity { return Identity{c.Caller, c.Assume} }
 
 // identity is who assumes the role of a Secret.
 func (r *reconciler) identity(g *gathered) identity {

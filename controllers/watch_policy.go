@@ -1,9 +1,12 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,7 +133,7 @@ func (h policyHandler) ask(ctx context.Context, changed *metav1.PartialObjectMet
 		return
 	}
 	waiting := h.pods.waitedFor(namespace)
-	for name := range h.existing(ctx, namespace) {
+	for _, name := range sorted(h.existing(ctx, namespace)) {
 		after := firstAsk
 		if namespace == "" {
 			after += time.Duration(share(name.String()) * float64(spreadAsks))
@@ -138,9 +141,16 @@ func (h policyHandler) ask(ctx context.Context, changed *metav1.PartialObjectMet
 		delete(waiting, name)
 		enqueueAfter(q, name, after, priorityBackground)
 	}
-	for name := range waiting {
+	for _, name := range sorted(waiting) {
 		enqueueAfter(q, name, firstAsk, priorityWaiting)
 	}
+}
+
+// sorted returns the names in order, so that the same change has the same effects.
+func sorted(names sets.Set[types.NamespacedName]) []types.NamespacedName {
+	return slices.SortedFunc(maps.Keys(names), func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // existing are the Secrets that are there, and those that an AWSIAMRole wants.

@@ -1,0 +1,41 @@
+package simulation
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+)
+
+// told is which events there were, by the UID of their object.
+type told struct {
+	warnings map[types.UID]map[string]int
+}
+
+func newTold() *told { return &told{warnings: map[types.UID]map[string]int{}} }
+
+// recorder writes the events of one instance.
+type recorder struct{ inst *instance }
+
+var _ events.EventRecorder = recorder{}
+
+// Eventf implements events.EventRecorder.
+func (r recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, note string, args ...any) {
+	o, err := meta.Accessor(regarding)
+	if err != nil {
+		panic(err)
+	}
+	w := r.inst.w
+	if !r.inst.alive {
+		return
+	}
+	w.trace.add("%d event %s %s %s/%s on %s/%s", r.inst.number, kind, o.GetName(), reason, action, o.GetNamespace(), o.GetName())
+	if kind != corev1.EventTypeWarning {
+		return
+	}
+	if w.told.warnings[o.GetUID()] == nil {
+		w.told.warnings[o.GetUID()] = map[string]int{}
+	}
+	w.told.warnings[o.GetUID()][reason]++
+}

@@ -28,7 +28,7 @@ func Namespace(annotations Annotations) Authorizer {
 	return func(ctx context.Context, r Request) (Verdict, error) {
 		values, err := annotations(ctx, r.Subject.Namespace)
 		if err != nil {
-			return Verdict{}, fmt.Errorf("the annotations of Namespace %s cannot be read; tried again: %w", r.Subject.Namespace, err)
+			return Verdict{}, undecided(r, fmt.Errorf("the annotations of Namespace %s cannot be read: %w", r.Subject.Namespace, err))
 		}
 		names := r.Base.Names(r.Role)
 		var problems []string
@@ -48,17 +48,34 @@ func Namespace(annotations Annotations) Authorizer {
 			}
 		}
 		slices.Sort(problems)
-		return Verdict{Reason: refuseNamespace(r, names[0], problems)}, nil
+		return Verdict{Reason: refuseNamespace(r, names[0], values[AllowedRolesAnnotation], problems)}, nil
 	}
 }
 
-func refuseNamespace(r Request, name string, problems []string) string {
-	reason := fmt.Sprintf("Namespace %s may not have role %s", r.Subject.Namespace, r.Role)
+// refuseNamespace returns the Reason of a refusal. The command in it keeps what the Namespace may have already, and is left out rather than cut.
+func refuseNamespace(r Request, name, allowed string, problems []string) string {
+	reason := fmt.Sprintf("Namespace %s may not have role %s", r.Subject.Namespace, printable(r.Role.String()))
 	if len(problems) > 0 {
 		reason += ": " + strings.Join(problems, ", and ")
 	}
-	return reason + fmt.Sprintf(". To allow it: kubectl annotate namespace %s --overwrite %s, with all roles that it may have",
-		r.Subject.Namespace, forShell(AllowedRolesAnnotation+"=["+quoted(name)+"]"))
+	reason += ". To allow it: "
+	if list, ok := withRole(allowed, name); ok {
+		command := fmt.Sprintf("kubectl annotate namespace %s --overwrite %s", r.Subject.Namespace, forShell(AllowedRolesAnnotation+"="+list))
+		if len(reason)+len(command) <= maxReason {
+			return reason + command
+		}
+	}
+	return reason + "add its name or ARN to the annotation " + AllowedRolesAnnotation + " of the Namespace, a JSON array of strings"
+}
+
+// withRole returns a value of the annotation AllowedRolesAnnotation with one role more, and false if its value is no list of roles.
+func withRole(allowed, name string) (string, bool) {
+	var roles []string
+	if allowed != "" && json.Unmarshal([]byte(allowed), &roles) != nil || printable(name) != name {
+		return "", false
+	}
+	text, err := json.Marshal(append(roles, name))
+	return string(text), err == nil
 }
 
 // maxExpressionSize bounds what a regular expression takes when it is compiled, where repeats are multiplied out: some megabytes.

@@ -3,7 +3,6 @@ package policy
 
 import (
 	"context"
-	"errors"
 
 	"kube-aws-iam-controller/pkg/role"
 )
@@ -53,7 +52,7 @@ type Verdict struct {
 	Reason string
 }
 
-// Authorizer judges one Request. An error means that it could not tell, which nobody may take for a permission.
+// Authorizer judges one Request. An error means that it could not decide, which is neither a permission nor a refusal.
 type Authorizer func(context.Context, Request) (Verdict, error)
 
 // The authorization modes, as in --authorization-mode.
@@ -68,25 +67,37 @@ func AlwaysAllow(context.Context, Request) (Verdict, error) {
 	return Verdict{Allowed: true, Reason: "authorization mode " + ModeAlwaysAllow}, nil
 }
 
-// Union joins authorizers as kube-apiserver joins its modes: the first that allows decides. If none does, an error of any is an error of the
-// whole, as that one might have allowed; else the refusals are told together.
+// Union joins authorizers as kube-apiserver joins its modes: the first that allows decides. If none does and one could not decide, the error is an
+// *UndecidedError, as that one might have allowed it; otherwise the reasons of the refusals are joined, while they fit into an event.
 func Union(authorizers ...Authorizer) Authorizer {
 	return func(ctx context.Context, r Request) (Verdict, error) {
-		var failed []error
-		var refusal Verdict
+		var unknown []error
+		var reason string
 		for _, authorize := range authorizers {
 			v, err := authorize(ctx, r)
 			switch {
 			case err != nil:
-				failed = append(failed, err)
+				unknown = append(unknown, err)
 			case v.Allowed:
 				return v, nil
-			case refusal.Reason == "":
-				refusal.Reason = v.Reason
 			default:
-				refusal.Reason += "\nOr: " + v.Reason
+				reason = joinReasons(reason, v.Reason)
 			}
 		}
-		return refusal, errors.Join(failed...)
+		if len(unknown) > 0 {
+			return Verdict{}, undecided(r, unknown...)
+		}
+		return Verdict{Reason: reason}, nil
 	}
+}
+
+// joinReasons returns both reasons, or the first if an event has no room for both: half a command helps nobody.
+func joinReasons(first, second string) string {
+	switch {
+	case first == "":
+		return second
+	case len(first)+len("\nOr: ")+len(second) > maxReason:
+		return first
+	}
+	return first + "\nOr: " + second
 }

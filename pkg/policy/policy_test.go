@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/yaml"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
@@ -77,10 +76,13 @@ func TestUnion(t *testing.T) {
 		{"the second allows", []policy.Authorizer{no("a"), yes}, true, "AlwaysAllow", false},
 		{"the refusals are told together", []policy.Authorizer{no("a"), no("b")}, false, "a\nOr: b", false},
 		{"an error does not keep another from allowing", []policy.Authorizer{broken, yes}, true, "AlwaysAllow", false},
-		{"an error is no refusal, and no permission", []policy.Authorizer{broken, no("a")}, false, "a", true},
+		{"an error is no refusal, and no permission", []policy.Authorizer{broken, no("a")}, false, "", true},
+		{"a refusal does not hide a later error", []policy.Authorizer{no("a"), broken}, false, "", true},
+		{"reasons that an event cannot hold are not joined", []policy.Authorizer{no("a"), no(strings.Repeat("b", 980))}, false, "a", false},
 	} {
 		v, err := policy.Union(test.modes...)(t.Context(), request(t, "app", "orders"))
-		if v.Allowed != test.allowed || !strings.Contains(v.Reason, test.reason) || (err != nil) != test.err {
+		_, undecided := errors.AsType[*policy.UndecidedError](err)
+		if v.Allowed != test.allowed || !strings.Contains(v.Reason, test.reason) || len(v.Reason) > 980 || (err != nil) != test.err || undecided != test.err {
 			t.Errorf("%s: %+v, %v", test.name, v, err)
 		}
 	}
@@ -96,7 +98,7 @@ func TestRBAC(t *testing.T) {
 			if a.Verb != "assume" || a.Group != "zalando.org" || a.Resource != "awsiamroles" || a.Namespace != "shop" {
 				t.Errorf("asked for %+v", a)
 			}
-			return authorizationv1.SubjectAccessReviewStatus{Allowed: slices.Contains(names, a.Name), EvaluationError: "a role is missing"}, nil
+			return authorizationv1.SubjectAccessReviewStatus{Allowed: slices.Contains(names, a.Name)}, nil
 		})
 	}
 	const arn, foreign = "arn:aws:iam::123456789012:role/team/Orders", "arn:aws:iam::210987654321:role/Orders"
@@ -115,16 +117,9 @@ func TestRBAC(t *testing.T) {
 		if err != nil || v.Allowed != test.allowed || !slices.Equal(asked, test.asked) {
 			t.Errorf("%s: %+v, %v, asked for %v", test.name, v, err, asked)
 		}
-		if fits := len(v.Reason) <= 900; !v.Allowed && (!fits || !strings.Contains(v.Reason, "kind: RoleBinding")) {
-			t.Errorf("%s: %d characters: %s", test.name, len(v.Reason), v.Reason)
+		if !v.Allowed && !strings.Contains(v.Reason, "kubectl create rolebinding") {
+			t.Errorf("%s: %s", test.name, v.Reason)
 		}
-	}
-
-	broken := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-		return authorizationv1.SubjectAccessReviewStatus{Allowed: true}, errors.New("no answer")
-	})
-	if v, err := broken(t.Context(), request(t, "", "orders")); v.Allowed || err == nil || !strings.Contains(err.Error(), "group system:serviceaccounts:shop") {
-		t.Errorf("%+v, %v", v, err)
 	}
 }
 
@@ -187,60 +182,11 @@ func TestNamespace(t *testing.T) {
 		t.Errorf("a star stands for a role of another account: %+v, %v", v, err)
 	}
 
-	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, errors.New("not found") })
-	if v, err := unreadable(t.Context(), request(t, "app", "orders")); v.Allowed || err == nil {
+	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) {
+		return nil, apierrors.NewNotFound(corev1.Resource("namespaces"), "shop")
+	})
+	v, err := unreadable(t.Context(), request(t, "app", "orders"))
+	if _, undecided := errors.AsType[*policy.UndecidedError](err); v != (policy.Verdict{}) || !undecided || !apierrors.IsNotFound(err) {
 		t.Errorf("%+v, %v", v, err)
-	}
-}
-
-// What a requester writes must stay a name in what somebody who may more is told to apply or to type.
-func TestHostileNamesStayNames(t *testing.T) {
-	refuse := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-		return authorizationv1.SubjectAccessReviewStatus{}, nil
-	})
-	for _, reference := range []string{`a'],'verbs':['*'],'apiGroups':['*','/orders`, `a"],"verbs":["*"],"apiGroups":["*","/orders`, `x';touch${IFS}/tmp/pwned;'/orders`} {
-		r := request(t, "app", reference)
-		v, err := refuse(t.Context(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, manifest, _ := strings.Cut(v.Reason, "apply:\n")
-		var granted rbacv1.Role
-		if err := yaml.UnmarshalStrict([]byte(strings.Split(manifest, "\n---\n")[0]), &granted); err != nil {
-			t.Fatal(err)
-		}
-		if rule := granted.Rules[0]; len(granted.Rules) != 1 || !slices.Equal(rule.Verbs, []string{"assume"}) || !slices.Equal(rule.APIGroups, []string{"zalando.org"}) || !slices.Equal(rule.ResourceNames, []string{reference}) {
-			t.Errorf("%s: %+v", reference, granted.Rules)
-		}
-		annotate := policy.Namespace(func(context.Context, string) (map[string]string, error) { return nil, nil })
-		v, _ = annotate(t.Context(), r)
-		_, command, _ := strings.Cut(v.Reason, "--overwrite ")
-		command, _, _ = strings.Cut(command, ", with all")
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+command).Output() //nolint:gosec // that it is harmless is what is tested
-		want, _ := json.Marshal([]string{reference})                                            //nolint:errchkjson // strings only
-		if err != nil || string(out) != policy.AllowedRolesAnnotation+"="+string(want) {
-			t.Errorf("a shell reads %s, %v", out, err)
-		}
-	}
-}
-
-// An event has room for 1,024 characters: the manifest must not be cut for names as long as people have them.
-func TestTheGrantFitsIntoAnEvent(t *testing.T) {
-	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	arn, err := base.Resolve(strings.Repeat("r", 64))
-	if err != nil {
-		t.Fatal(err)
-	}
-	refuse := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-		return authorizationv1.SubjectAccessReviewStatus{}, nil
-	})
-	for _, account := range []string{strings.Repeat("s", 53), ""} {
-		r := policy.Request{Subject: policy.Subject{Namespace: strings.Repeat("n", 53), ServiceAccount: account}, Role: arn, Base: base}
-		if v, _ := refuse(t.Context(), r); len(v.Reason) > 1024-len("Dry run, nobody is refused yet: ") {
-			t.Errorf("%d characters:\n%s", len(v.Reason), v.Reason)
-		}
 	}
 }

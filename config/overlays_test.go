@@ -22,12 +22,11 @@ const lenient = "lenient"
 // overlays are the folders of config/overlays, each with the admission policy that refuses its pod without the rights that it brings, if one does, and
 // with what pod security level restricted has against it, if anything.
 var overlays = map[string]struct{ policy, violates string }{
-	"instance-role":   {violates: "host namespaces (hostNetwork=true)"},
-	"pod-identity":    {},
-	"seed":            {policy: podRole},
-	"seed-awsiamrole": {policy: podAWSIAMRole},
-	"user-keys":       {},
-	"web-identity":    {},
+	"instance-role": {violates: "host namespaces (hostNetwork=true)"},
+	"pod-identity":  {},
+	"seed":          {policy: podRole},
+	"user-keys":     {},
+	"web-identity":  {},
 }
 
 // testOverlays applies each overlay, but its Deployment and pods in dry run only: config/default stays what is here.

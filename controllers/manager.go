@@ -101,6 +101,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: o.scopes(), pods: r.pods}),
 		m.Add(hello),
 		m.Add(clockCheck{o.Credentials, o.Resync}),
+		addPolicyProbe(m, &o, clientset.CoreV1()),
 		addController(m, o, core, seed),
 		checkHealth(ctx, m, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		o.Metrics.TellSecrets(listSecrets(m)),

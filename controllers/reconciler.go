@@ -18,7 +18,8 @@ import (
 )
 
 // What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml. "get" on Secrets is for the one that is in the
-// way of ours: its labels tell whose it is. Leases go without a name, as instances for some namespaces have Leases of their own.
+// way of ours: its labels tell whose it is. The Lease is known by its name, but to create one cannot be limited by a name. config/rbac/kustomization.yaml
+// shows how an instance for some namespaces gets the name of its own.
 //
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
@@ -28,7 +29,8 @@ import (
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings;clusterroles;clusterrolebindings,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,resourceNames=kube-aws-iam-controller,verbs=get;update
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=kube-system,resources=leases,verbs=create
 // +kubebuilder:rbac:groups="",namespace=kube-system,resources=events,verbs=create;patch
 
 // reconciler keeps one Secret as it should be.

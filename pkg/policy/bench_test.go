@@ -15,7 +15,7 @@ func BenchmarkNamespace(b *testing.B) {
 		"refused":    {policy.AllowedRolesAnnotation: `["reports", "team-*", "batch-*-reader"]`},
 	} {
 		authorize := policy.Namespace(func(context.Context, string) (map[string]string, error) { return annotations, nil })
-		asked := request(b, "app", "orders")
+		asked := request(b, "orders")
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

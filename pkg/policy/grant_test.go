@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
@@ -51,7 +51,7 @@ func FuzzGrantName(f *testing.F) {
 		if same := account1 == account2 && role1 == role2; (name1 == name2) != same {
 			t.Errorf("(%q, %q) is %q, and (%q, %q) is %q", account1, role1, name1, account2, role2, name2)
 		}
-		if problems := path.IsValidPathSegmentName(name1); len(problems) > 0 {
+		if problems := content.IsPathSegmentName(name1); len(problems) > 0 {
 			t.Errorf("%q: %v", name1, problems)
 		}
 	})
@@ -71,7 +71,8 @@ func commandOf(t *testing.T, v policy.Verdict) string {
 	return command
 }
 
-// TestRefusal_HostileNamesStayNames has a real shell run what is suggested, with a kubectl that writes down its arguments.
+// TestRefusal_HostileNamesStayNames has a real shell run what is suggested, with a kubectl that
+// writes down its arguments.
 func TestRefusal_HostileNamesStayNames(t *testing.T) {
 	folder := t.TempDir()
 	calls := filepath.Join(folder, "calls")
@@ -84,7 +85,7 @@ func TestRefusal_HostileNamesStayNames(t *testing.T) {
 		`x';touch${IFS}pwned;'/orders`, "$(touch${IFS}pwned)/orders", "`touch${IFS}pwned`/orders", `\'"$IFS|&><!*?~#%/orders`,
 	} {
 		t.Run(reference, func(t *testing.T) {
-			r := request(t, "app", reference)
+			r := request(t, reference)
 			v, err := policy.RBAC(refused)(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +105,7 @@ func TestRefusal_HostileNamesStayNames(t *testing.T) {
 			})
 			v, _ = annotate(t.Context(), r)
 			runShell(t, folder, commandOf(t, v))
-			list, _ := json.Marshal([]string{"it's there", reference}) //nolint:errchkjson // strings only
+			list, _ := json.Marshal([]string{"it's there", reference})
 			want = []string{"annotate", "namespace", "shop", "--overwrite", policy.AllowedRolesAnnotation + "=" + string(list), "end", ""}
 			if got := called(t, calls); got != strings.Join(want, "\n") {
 				t.Errorf("a shell reads %q", got)
@@ -139,7 +140,8 @@ func called(t *testing.T, calls string) string {
 	return string(text)
 }
 
-// TestRefusal_FitsIntoAnEvent checks that commands are whole, or not there: an event holds 1,024 characters, "Dry run, nobody is refused yet: " included.
+// TestRefusal_FitsIntoAnEvent checks that commands are whole, or not there: an event holds 1,024
+// characters, "Dry run, nobody is refused yet: " included.
 func TestRefusal_FitsIntoAnEvent(t *testing.T) {
 	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // request asks for a role under the base arn:aws:iam::123456789012:role/, unless reference is an ARN.
-func request(tb testing.TB, serviceAccount, reference string) policy.Request {
+func request(tb testing.TB, reference string) policy.Request {
 	tb.Helper()
 	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
 	if err != nil {
@@ -28,14 +28,14 @@ func request(tb testing.TB, serviceAccount, reference string) policy.Request {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return policy.Request{Subject: policy.Subject{Namespace: "shop", ServiceAccount: serviceAccount}, Role: arn, Base: base}
+	return policy.Request{Subject: policy.Subject{Namespace: "shop", ServiceAccount: "app"}, Role: arn, Base: base}
 }
 
 func TestTheZeroVerdictIsARefusal(t *testing.T) {
 	if (policy.Verdict{}).Allowed {
 		t.Error("it allows")
 	}
-	if v, err := policy.Union()(t.Context(), request(t, "app", "orders")); v.Allowed || err != nil {
+	if v, err := policy.Union()(t.Context(), request(t, "orders")); v.Allowed || err != nil {
 		t.Errorf("no mode at all: %+v, %v", v, err)
 	}
 }
@@ -80,7 +80,7 @@ func TestUnion(t *testing.T) {
 		{"a refusal does not hide a later error", []policy.Authorizer{no("a"), broken}, false, "", true},
 		{"reasons that an event cannot hold are not joined", []policy.Authorizer{no("a"), no(strings.Repeat("b", 980))}, false, "a", false},
 	} {
-		v, err := policy.Union(test.modes...)(t.Context(), request(t, "app", "orders"))
+		v, err := policy.Union(test.modes...)(t.Context(), request(t, "orders"))
 		_, undecided := errors.AsType[*policy.UndecidedError](err)
 		if v.Allowed != test.allowed || !strings.Contains(v.Reason, test.reason) || len(v.Reason) > 980 || (err != nil) != test.err || undecided != test.err {
 			t.Errorf("%s: %+v, %v", test.name, v, err)
@@ -113,7 +113,7 @@ func TestRBAC(t *testing.T) {
 		{"but an ARN", foreign, []string{foreign}, []string{foreign}, true},
 		{"nothing granted", "team/Orders", nil, []string{"team/Orders", arn}, false},
 	} {
-		v, err := allow(test.granted...)(t.Context(), request(t, "app", test.reference))
+		v, err := allow(test.granted...)(t.Context(), request(t, test.reference))
 		if err != nil || v.Allowed != test.allowed || !slices.Equal(asked, test.asked) {
 			t.Errorf("%s: %+v, %v, asked for %v", test.name, v, err, asked)
 		}
@@ -169,7 +169,7 @@ func TestNamespace(t *testing.T) {
 			annotations[policy.PermittedAnnotation] = test.pattern
 		}
 		authorize := policy.Namespace(func(context.Context, string) (map[string]string, error) { return annotations, nil })
-		v, err := authorize(t.Context(), request(t, "app", "orders"))
+		v, err := authorize(t.Context(), request(t, "orders"))
 		if err != nil || v.Allowed != test.allowed || !strings.Contains(v.Reason, test.says) {
 			t.Errorf("%s: %+v, %v", test.name, v, err)
 		}
@@ -178,14 +178,14 @@ func TestNamespace(t *testing.T) {
 	stars := policy.Namespace(func(context.Context, string) (map[string]string, error) {
 		return map[string]string{policy.AllowedRolesAnnotation: `["*", "*-admin"]`}, nil
 	})
-	if v, err := stars(t.Context(), request(t, "app", "arn:aws:iam::210987654321:role/x-admin")); v.Allowed || err != nil {
+	if v, err := stars(t.Context(), request(t, "arn:aws:iam::210987654321:role/x-admin")); v.Allowed || err != nil {
 		t.Errorf("a star stands for a role of another account: %+v, %v", v, err)
 	}
 
 	unreadable := policy.Namespace(func(context.Context, string) (map[string]string, error) {
 		return nil, apierrors.NewNotFound(corev1.Resource("namespaces"), "shop")
 	})
-	v, err := unreadable(t.Context(), request(t, "app", "orders"))
+	v, err := unreadable(t.Context(), request(t, "orders"))
 	if _, undecided := errors.AsType[*policy.UndecidedError](err); v != (policy.Verdict{}) || !undecided || !apierrors.IsNotFound(err) {
 		t.Errorf("%+v, %v", v, err)
 	}

@@ -7,8 +7,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
-// What a Subject must be allowed: the verb "assume" on the resource awsiamroles.zalando.org that is called as the role is, by its name or its
-// ARN. No such object has to exist.
+// What a Subject must be allowed: the verb "assume" on the resource awsiamroles.zalando.org that
+// is called as the role is, by its name or its ARN. No such object has to exist.
 const (
 	Verb     = "assume"
 	Group    = "zalando.org"
@@ -18,8 +18,9 @@ const (
 // Review asks the API server a SubjectAccessReview.
 type Review func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error)
 
-// RBAC asks the API server, and so whatever authorizes there, whether the Subject has the verb "assume" on the role: by its name where it lies
-// under the base role ARN, and by its ARN. If neither is allowed and one of the answers is not known, the error is an *UndecidedError.
+// RBAC asks the API server, and so whatever authorizes there, whether the Subject has the verb
+// "assume" on the role: by its name where it lies under the base role ARN, and by its ARN. If
+// neither is allowed and one of the answers is not known, the error is an *UndecidedError.
 func RBAC(review Review) Authorizer {
 	return func(ctx context.Context, r Request) (Verdict, error) {
 		names := r.Base.Names(r.Role)

@@ -2,8 +2,9 @@ package policy
 
 import "errors"
 
-// UndecidedError says that a mode could not decide, which is neither a permission nor a refusal: nothing may be issued for it, nothing taken away, and the
-// question is to be asked again. Find it with errors.AsType.
+// UndecidedError says that a mode could not decide, which is neither a permission nor a refusal:
+// nothing may be issued for it, nothing taken away, and the question is to be asked again. Find
+// it with errors.AsType.
 type UndecidedError struct {
 	// Subject is who asked, and Role the ARN of what was asked for.
 	Subject Subject
@@ -20,7 +21,8 @@ func (e *UndecidedError) Error() string {
 // Unwrap returns what failed.
 func (e *UndecidedError) Unwrap() error { return e.Err }
 
-// undecided returns the UndecidedError of a Request for which each of these errors kept a mode from deciding.
+// undecided returns the UndecidedError of a Request for which each of these errors kept a mode
+// from deciding.
 func undecided(r Request, causes ...error) error {
 	for i, cause := range causes {
 		if known, ok := errors.AsType[*UndecidedError](cause); ok {

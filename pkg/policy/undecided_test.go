@@ -63,7 +63,7 @@ func TestRBAC_NotKnowingIsNeitherPermissionNorRefusal(t *testing.T) {
 				}
 				return test.byARN.status, test.byARN.err
 			})
-			v, err := authorize(t.Context(), request(t, "app", "orders"))
+			v, err := authorize(t.Context(), request(t, "orders"))
 			if v.Allowed != test.allowed || !slices.Equal(asked, test.asked) {
 				t.Errorf("%+v, asked for %q", v, asked)
 			}
@@ -84,7 +84,7 @@ func TestUnion_SaysOnceWhatIsNotKnown(t *testing.T) {
 	failing := policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
 		return authorizationv1.SubjectAccessReviewStatus{}, throttled.err
 	})
-	_, err := policy.Union(failing, unreadable)(t.Context(), request(t, "app", "orders"))
+	_, err := policy.Union(failing, unreadable)(t.Context(), request(t, "orders"))
 	for _, part := range []string{"it is not known whether", "too many requests", "not synced"} {
 		if err == nil || strings.Count(err.Error(), part) != 1 {
 			t.Errorf("%q is not once in %v", part, err)

@@ -62,7 +62,11 @@ type instance struct {
 // RoundTrip implements http.RoundTripper.
 func (i *instance) RoundTrip(r *http.Request) (*http.Response, error) {
 	i.lock.Lock()
-	i.requests = append(i.requests, r.Method+" "+r.URL.Path)
+	request := r.Method + " " + r.URL.Path
+	if r.URL.Query().Has("dryRun") {
+		request += "?dryRun"
+	}
+	i.requests = append(i.requests, request)
 	i.lock.Unlock()
 	return i.next.RoundTrip(r)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -23,15 +24,17 @@ const (
 	policySecretLabel  = Name + "-secret-label"
 )
 
-// policyProbe finds out, once a replica leads, whether the admission policies that confine the controller are in force: it tries to do what they refuse, in
-// dry runs that store nothing. Nothing else depends on the result; who operates the controller reads it in the log and in a metric.
+// policyProbe finds out, once a replica leads, whether the admission policies that confine the
+// controller are in force: it tries to do what they refuse, in dry runs that store nothing.
+// Nothing else depends on the result; who operates the controller reads it in the log and in a
+// metric.
 type policyProbe struct {
 	secrets corev1client.SecretsGetter
 	// namespaces are where to try, until one of them gives a result.
 	namespaces []string
 	set        func(policy string, inForce bool)
-	// retry is how often to try while there is no result, and while nothing is refused: policies that were applied along with the controller take the API server
-	// some seconds.
+	// retry is how often to try while there is no result, and while nothing is refused: policies
+	// that were applied along with the controller take the API server some seconds.
 	retry wait.Backoff
 	log   logr.Logger
 }
@@ -65,12 +68,15 @@ func (*policyProbe) NeedLeaderElection() bool { return true }
 // Start implements manager.Runnable. It is done once there are results.
 func (p *policyProbe) Start(ctx context.Context) error {
 	managed := map[string]string{secret.OwnerLabel: secret.OwnerValue}
-	p.find(ctx, policySecretWrites, corev1.SecretTypeOpaque, nil)
-	p.find(ctx, policySecretLabel, Name+"/probe", managed)
+	var probes sync.WaitGroup
+	probes.Go(func() { p.find(ctx, policySecretWrites, corev1.SecretTypeOpaque, nil) })
+	probes.Go(func() { p.find(ctx, policySecretLabel, Name+"/probe", managed) })
+	probes.Wait()
 	return nil
 }
 
-// find finds out whether a policy is in force that refuses a Secret of this type with these labels.
+// find finds out whether a policy is in force that refuses a Secret of this type with these
+// labels.
 func (p *policyProbe) find(ctx context.Context, policy string, secretType corev1.SecretType, labels map[string]string) {
 	var inForce bool
 	var unknown error
@@ -103,7 +109,8 @@ func (p *policyProbe) try(ctx context.Context, policy string, secretType corev1.
 	return inForce, err
 }
 
-// tryIn attempts a dry run in a namespace. The error says why there is no result: a refusal by anything but the policy, such as a lack of rights, gives none.
+// tryIn attempts a dry run in a namespace. The error says why there is no result: a refusal by
+// anything but the policy, such as a lack of rights, gives none.
 func (p *policyProbe) tryIn(ctx context.Context, namespace, policy string, secretType corev1.SecretType, labels map[string]string) (inForce bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

@@ -92,7 +92,8 @@ func TestPolicyProbe(t *testing.T) {
 	}
 }
 
-// checkProbe checks that what is tried is stored nowhere, and is refused by no more than one policy.
+// checkProbe checks that what is tried is stored nowhere, and is refused by no more than one
+// policy.
 func checkProbe(t *testing.T, action clienttesting.Action) *corev1.Secret {
 	t.Helper()
 	create, ok := action.(clienttesting.CreateActionImpl)

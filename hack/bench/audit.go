@@ -59,11 +59,14 @@ func (a *audit) since() (calls, error) {
 		}
 		a.read += int64(len(line))
 		var call struct {
-			Verb      string
-			ObjectRef struct{ Namespace, Resource, Subresource string }
+			Verb, RequestURI string
+			ObjectRef        struct{ Namespace, Resource, Subresource string }
 		}
 		if err := json.Unmarshal(bytes.TrimSpace(line), &call); err != nil {
 			return nil, err
+		}
+		if strings.Contains(call.RequestURI, "dryRun=") { // it stores nothing
+			continue
 		}
 		resource := call.ObjectRef.Resource + "/" + call.ObjectRef.Subresource
 		if call.ObjectRef.Namespace == leaseNamespace && resource == "events/" {

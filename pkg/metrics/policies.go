@@ -2,8 +2,8 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// RegisterPolicies registers the metric of which admission policies are in force, and returns the function that sets it. A policy of which that is not known
-// has no sample.
+// RegisterPolicies registers the metric of which admission policies are in force, and returns the
+// function that sets it. A policy of which that is not known has no sample.
 func (m *Metrics) RegisterPolicies() (set func(policy string, inForce bool), err error) {
 	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "admission_policy_in_force",

@@ -16,8 +16,8 @@ credentials for ever, by assuming the role again. To be run once, and again if t
   <role-arn>             the controller's role, such as arn:aws:iam::123456789012:role/kube-aws-iam-controller. It must trust you and itself.
 
   --namespace <name>     the controller's namespace (default: kube-system)
-  --name <name>          of the Secret (default: aws-iam-<name of the role>)
-  --awsiamrole           an AWSIAMRole owns the Secret, and is made if there is none (default name of both: kube-aws-iam-controller-iam-role)
+  --name <name>          of the Secret (default: aws-iam-<name of the role>, or kube-aws-iam-controller-seed for a role with a path or a name that no
+                         Secret can have)
   --duration <seconds>   how long the seed is good: 900 to 43200, at most what the role allows, and 3600 if you are a role yourself (default: 3600)
   --context <name>       of your kubeconfig (default: the current one)
   --force                overwrite a Secret that does not look like a seed
@@ -39,7 +39,7 @@ trap 'status=$?; ((status == 0)) || printf "%s was written to the cluster.\n" "$
 
 # ---- what is asked for
 
-namespace=kube-system name='' awsiamrole='' duration=3600 context='' force='' dry_run='' role=''
+namespace=kube-system name='' duration=3600 context='' force='' dry_run='' role=''
 
 read_arguments() {
 	while (($#)); do
@@ -54,7 +54,7 @@ read_arguments() {
 			[[ -n ${1#*=} ]] || die "$option needs a value; see --help"
 			printf -v "${option#--}" %s "${1#*=}"
 			;;
-		--awsiamrole) awsiamrole=true ;;
+		--awsiamrole) echo "Note: --awsiamrole is ignored: no AWSIAMRole governs a seed any more." >&2 ;;
 		--force) force=true ;;
 		--dry-run) dry_run=true ;;
 		--help | -h)
@@ -83,14 +83,17 @@ check_arguments() {
 	fi
 
 	role_name=${role##*/}
-	local default=aws-iam-$role_name label='[a-z0-9]([a-z0-9-]*[a-z0-9])?'
-	[[ -z $awsiamrole ]] || default=kube-aws-iam-controller-iam-role
-	name=${name:-$default}
-	if ! [[ $name =~ ^$label(\.$label)*$ ]] || ((${#name} > 253)); then
-		die "no Secret can be named $name: only lower-case letters, digits, hyphens and dots. Take --awsiamrole, or another --name, which must not begin with aws-iam-"
+	local label='[a-z0-9]([a-z0-9-]*[a-z0-9])?' by_role=aws-iam-$role_name
+	local subdomain="^$label(\\.$label)*\$"
+	if [[ -z $name ]]; then
+		name=$by_role
+		[[ $name =~ $subdomain && $role == *":role/$role_name" ]] || name=kube-aws-iam-controller-seed
 	fi
-	if [[ -z $awsiamrole && $name == aws-iam-* && $name != "$default" ]]; then
-		die "what is called aws-iam-... is for the role of that name, and $name is not for $role_name: take a --name without that prefix, or --awsiamrole"
+	if ! [[ $name =~ $subdomain ]] || ((${#name} > 253)); then
+		die "no Secret can be named $name: only lower-case letters, digits, hyphens and dots. Take another --name, which must not begin with aws-iam-"
+	fi
+	if [[ $name == aws-iam-* && $name != "$by_role" ]]; then
+		die "what is called aws-iam-... is for the role of that name, and $name is not for $role_name: take a --name without that prefix"
 	fi
 	if ! [[ $namespace =~ ^$label$ ]] || ((${#namespace} > 63)); then
 		die "no namespace can be named $namespace: only lower-case letters, digits and hyphens, 63 at most"
@@ -153,7 +156,11 @@ $(trust_statement)
   aws iam get-role --role-name $role_name --query Role.AssumeRolePolicyDocument >trust.json
   aws iam update-assume-role-policy --role-name $role_name --policy-document file://trust.json
 
-and run this again after a minute: a change in IAM takes its time. scripts/role.yaml is a CloudFormation template of such a role. If the statement is
+or, if the role is from scripts/role.yaml, switch its parameter Seed on; the others stay as they are:
+
+  aws cloudformation deploy --stack-name kube-aws-iam-controller --template-file scripts/role.yaml --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Seed=true
+
+and run this again after a minute: a change in IAM takes its time. If the statement is
 there, something else forbids it: a permissions boundary, an SCP, or the lack of sts:AssumeRole on itself in the role's own policy. AWS says:
 $denial"
 }
@@ -176,27 +183,6 @@ in_cluster() {
 }
 
 remedy="see above. Are the context and the namespace right, and may you do that?"
-
-# own_awsiamrole sees to it that there is the AWSIAMRole that is to own the Secret, and that it is for this role.
-own_awsiamrole() {
-	local reference
-	reference=$(in_cluster get awsiamroles.zalando.org "$name" --ignore-not-found --output=go-template='{{.spec.roleReference}}') ||
-		die "AWSIAMRoles could not be read, $remedy If there is no such resource type: kubectl apply -k config/crd"
-	case $reference in
-	"$role") ;;
-	'')
-		printf "apiVersion: zalando.org/v1\nkind: AWSIAMRole\nmetadata: {name: '%s'}\nspec: {roleReference: '%s'}\n" "$name" "$role" |
-			write create --filename=- || die "AWSIAMRole $namespace/$name could not be created, $remedy"
-		[[ -n $dry_run ]] || written="AWSIAMRole $namespace/$name alone"
-		;;
-	*)
-		[[ $role == *:role/$reference || $role == */"$reference" ]] ||
-			die "AWSIAMRole $namespace/$name is for $reference and not for $role. Change its roleReference, or take another --name"
-		;;
-	esac
-	# In a dry run, it may not be there.
-	owner_uid=$(in_cluster get awsiamroles.zalando.org "$name" --ignore-not-found --output=go-template='{{.metadata.uid}}')
-}
 
 # write argument...: kubectl that changes something, unless in a dry run.
 write() {
@@ -248,26 +234,16 @@ EOF
 		"$access_key_id" "$secret_access_key" "$session_token" "$expiration")"
 }
 
-# The labels and the owner by which the controller knows the Secret of an AWSIAMRole.
-ownership() {
-	[[ -n ${owner_uid:-} ]] || return 0
-	cat <<EOF
-  labels: {heritage: kube-aws-iam-controller, type: awsiamrole}
-  ownerReferences: [{apiVersion: zalando.org/v1, kind: AWSIAMRole, name: '$name', uid: $owner_uid}]
-EOF
-}
-
 new_secret() {
 	printf 'apiVersion: v1\nkind: Secret\ntype: Opaque\nmetadata:\n  name: %s\n' "'$name'"
-	ownership
 	secret_data
 }
 
-# changes uid resourceVersion: what makes the existing Secret the new seed, if it is still the one that was judged. Labels and owners stay, and so do
-# annotations, but for those that tell of the old credentials.
+# changes uid resourceVersion: what makes the existing Secret the new seed, if it is still the one that was judged. Labels stay, but for that of an AWSIAMRole's
+# Secret, and so do annotations, but for those that tell of the old credentials. No owner stays: with it, Kubernetes would delete the seed.
 changes() {
 	printf 'metadata:\n  uid: %s\n  resourceVersion: "%s"\n' "$1" "$2"
-	ownership
+	printf '  ownerReferences: null\n  labels: {type: null}\n'
 	printf '  annotations:\n'
 	printf '    iam.amazonaws.com/%s: null\n' access-key-id session-name session-duration issued-at
 	printf 'data: null\n' # of the old keys, none stays
@@ -296,26 +272,20 @@ tell_next() {
 		echo "This was a dry run: nothing was written."
 		return
 	fi
-	local overlay=seed default=aws-iam-kube-aws-iam-controller
-	if [[ -n $awsiamrole ]]; then overlay=seed-awsiamrole default=kube-aws-iam-controller-iam-role; fi
-
 	cat <<EOF
 
 Secret $namespace/$name is the seed, good until $expiration. Next, unless the controller runs already:
 
-  kubectl apply -k config/overlays/$overlay
+  kubectl apply -k config/overlays/seed
 
 EOF
-	if [[ $namespace/$name/$role_name != kube-system/$default/kube-aws-iam-controller ]]; then
+	if [[ $namespace/$name/$role_name != kube-system/aws-iam-kube-aws-iam-controller/kube-aws-iam-controller ]]; then
 		printf "  # with these there:\n  --seed-secret=%s\n  secretName: %s\n  value: \"'%s'\"\n" "$namespace/$name" "$name" "$namespace/$name"
-		if [[ -n $awsiamrole ]]; then
-			printf '  roleReference: %s\n  resourceNames: ["%s"]\n\n' "$role" "$role"
-		else
-			printf '  resourceNames: [%s]\n\n' "$role_name"
-		fi
+		if [[ $name == aws-iam-* ]]; then printf '  resourceNames: [%s]\n' "$role_name"; fi
+		echo
 	fi
-	if [[ -z $awsiamrole && $role != *":role/$role_name" ]]; then
-		printf 'The role has a path: by its name it is found only with --base-role-arn=%s. Otherwise take --awsiamrole.\n' "${role%"$role_name"}"
+	if [[ $name == aws-iam-* && $role != *":role/$role_name" ]]; then
+		printf 'The role has a path: by its name it is found only with --base-role-arn=%s. Otherwise take a --name that does not begin with aws-iam-.\n' "${role%"$role_name"}"
 	fi
 	echo "The controller must run before the seed expires, and renews it from then on. If it does expire, run this again."
 }
@@ -328,6 +298,5 @@ export AWS_PAGER=''
 
 issue_seed
 check_trust
-if [[ -n $awsiamrole ]]; then own_awsiamrole; fi
 write_seed
 tell_next

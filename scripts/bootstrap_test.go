@@ -50,8 +50,7 @@ func TestBootstrap(t *testing.T) {
 	t.Run("leaves foreign Secrets alone", c.desk(t).testForeign)
 	t.Run("notices if the Secret changes meanwhile", c.desk(t).testConflict)
 	t.Run("takes another name for a role whose name no Secret can have", c.desk(t).testUpperCase)
-	t.Run("makes an AWSIAMRole", c.desk(t).testAWSIAMRole)
-	t.Run("uses the AWSIAMRole that there is", c.desk(t).testExistingAWSIAMRole)
+	t.Run("ignores --awsiamrole", c.desk(t).testAWSIAMRole)
 	t.Run("works in other partitions", c.desk(t).testPartition)
 	t.Run("writes nothing in a dry run", c.desk(t).testDryRun)
 	t.Run("is the same by hand", c.desk(t).testByHand)
@@ -104,7 +103,7 @@ func (d *desk) testAgain(t *testing.T) {
 	old := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            seedName,
-			Labels:          map[string]string{"heritage": "kube-aws-iam-controller", "team": "platform"},
+			Labels:          map[string]string{"heritage": "kube-aws-iam-controller", "team": "platform", "type": "awsiamrole"},
 			Annotations:     map[string]string{roleARN: role, "example.org/note": "keep", "iam.amazonaws.com/issued-at": "2020-01-01T00:00:00Z"},
 			OwnerReferences: []metav1.OwnerReference{owner},
 		},
@@ -114,8 +113,8 @@ func (d *desk) testAgain(t *testing.T) {
 	d.succeed(t, role)
 
 	s := d.seed(t, seedName)
-	if s.UID != old.UID || s.Labels["team"] != "platform" || s.Labels["heritage"] == "" || !slices.Equal(s.OwnerReferences, old.OwnerReferences) {
-		t.Errorf("uid, labels or owner did not stay: %v", s.ObjectMeta)
+	if s.UID != old.UID || s.Labels["team"] != "platform" || s.Labels["heritage"] == "" || s.Labels["type"] != "" || len(s.OwnerReferences) > 0 {
+		t.Errorf("uid or labels did not stay, or an owner did: %v", s.ObjectMeta)
 	}
 	if want := map[string]string{roleARN: role, "example.org/note": "keep"}; !maps.Equal(s.Annotations, want) {
 		t.Errorf("annotations %v, want %v", s.Annotations, want)
@@ -132,7 +131,7 @@ func (d *desk) testTrust(t *testing.T) {
 	out := d.fail(t, role)
 	for _, want := range []string{
 		"does not trust itself", `"Principal": {"AWS": "` + role + `"}`, `"Action": ["sts:AssumeRole", "sts:TagSession"]`,
-		"update-assume-role-policy --role-name kube-aws-iam-controller ", "Nothing was written",
+		"update-assume-role-policy --role-name kube-aws-iam-controller ", "--parameter-overrides Seed=true", "Nothing was written",
 	} {
 		contains(t, out, want)
 	}
@@ -154,7 +153,7 @@ func (d *desk) testDenied(t *testing.T) {
 	out := d.fail(t, role)
 	contains(t, out, "arn:aws:iam::123456789012:user/admin could not assume "+role)
 	contains(t, out, "AccessDenied")
-	d.absent(t, seedName)
+	d.absent(t)
 }
 
 func (d *desk) testNoCredentials(t *testing.T) {
@@ -163,13 +162,13 @@ func (d *desk) testNoCredentials(t *testing.T) {
 	contains(t, d.fail(t, role), "AWS_PROFILE")
 	d.env["AWS_ACCESS_KEY_ID"] = "AKIAUNKNOWN000000000"
 	contains(t, d.fail(t, role), "AWS_PROFILE")
-	d.absent(t, seedName)
+	d.absent(t)
 }
 
 func (d *desk) testDuration(t *testing.T) {
 	t.Parallel()
 	contains(t, d.fail(t, "--duration=7200", role), "exceeds the MaxSessionDuration")
-	d.absent(t, seedName)
+	d.absent(t)
 	d.sts.SetMaxSessionDuration(role, 2*time.Hour)
 	d.succeed(t, "--duration=7200", role)
 	if left := time.Until(d.expiry(t, seedName)); left < 110*time.Minute {
@@ -235,65 +234,34 @@ func (d *desk) testConflict(t *testing.T) {
 func (d *desk) testUpperCase(t *testing.T) {
 	t.Parallel()
 	const role = "arn:aws:iam::123456789012:role/infra/KubeController"
-	out := d.fail(t, role)
-	contains(t, out, "aws-iam-KubeController")
-	contains(t, out, "--awsiamrole")
-	contains(t, out, "--name")
+	contains(t, d.fail(t, "--name=aws-iam-controller", role), "without that prefix")
+	contains(t, d.fail(t, "--name=aws-iam-KubeController", role), "no Secret can be named aws-iam-KubeController")
 	if len(d.sts.Calls()) > 0 {
 		t.Error("STS was called")
 	}
-	contains(t, d.fail(t, "--name=aws-iam-controller", role), "without that prefix")
-	out = d.succeed(t, "--name=controller-seed", role)
-	d.seed(t, "controller-seed")
-	for _, want := range []string{
-		"--seed-secret=" + d.namespace + "/controller-seed", "secretName: controller-seed", "value: \"'" + d.namespace + "/controller-seed'\"", "resourceNames: [KubeController]",
-		"--base-role-arn=arn:aws:iam::123456789012:role/infra/.",
-	} {
-		contains(t, out, want)
+	for name, arguments := range map[string][]string{"kube-aws-iam-controller-seed": {role}, "controller-seed": {"--name=controller-seed", role}} {
+		out := d.succeed(t, arguments...)
+		d.seed(t, name)
+		for _, want := range []string{
+			"--seed-secret=" + d.namespace + "/" + name, "secretName: " + name, "value: \"'" + d.namespace + "/" + name + "'\"",
+		} {
+			contains(t, out, want)
+		}
+		if strings.Contains(out, "resourceNames") {
+			t.Error("it says to grant a right that the seed's name does not need")
+		}
 	}
+	const path = "arn:aws:iam::123456789012:role/infra/controller"
+	contains(t, d.succeed(t, "--name=aws-iam-controller", path), "--base-role-arn=arn:aws:iam::123456789012:role/infra/.")
 }
 
+// testAWSIAMRole runs what older docs said.
 func (d *desk) testAWSIAMRole(t *testing.T) {
 	t.Parallel()
-	const name = "kube-aws-iam-controller-iam-role"
-	out := d.succeed(t, "--awsiamrole", role)
-	contains(t, out, "kubectl apply -k config/overlays/seed-awsiamrole")
-	r := d.awsIAMRole(t, name)
-	if r.Spec.RoleReference != role {
-		t.Errorf("roleReference %s, want %s", r.Spec.RoleReference, role)
-	}
-	for range 2 {
-		s := d.seed(t, name)
-		want := metav1.OwnerReference{APIVersion: "zalando.org/v1", Kind: v1.Kind, Name: name, UID: r.UID}
-		if !slices.Equal(s.OwnerReferences, []metav1.OwnerReference{want}) {
-			t.Errorf("owners %v, want %v", s.OwnerReferences, want)
-		}
-		if labels := map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}; !maps.Equal(s.Labels, labels) {
-			t.Errorf("labels %v, want %v", s.Labels, labels)
-		}
-		d.succeed(t, "--awsiamrole", role)
-	}
-}
-
-func (d *desk) testExistingAWSIAMRole(t *testing.T) {
-	t.Parallel()
-	for reference, right := range map[string]bool{
-		"kube-aws-iam-controller": true, "infra/kube-aws-iam-controller": true, "controller": false,
-		"arn:aws:iam::123456789012:role/kube-aws-iam-controller": false,
-	} {
-		name := strings.NewReplacer("/", "-", ":", "-").Replace(reference)
-		r := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1.AWSIAMRoleSpec{RoleReference: reference}}
-		d.create(t, r)
-		arguments := []string{"--awsiamrole", "--name=" + name, "arn:aws:iam::123456789012:role/infra/kube-aws-iam-controller"}
-		if !right {
-			contains(t, d.fail(t, arguments...), "is for "+reference+" and not for ")
-			d.absent(t, name)
-			continue
-		}
-		d.succeed(t, arguments...)
-		if s := d.seed(t, name); len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != r.UID {
-			t.Errorf("owners %v, want %s", s.OwnerReferences, r.UID)
-		}
+	contains(t, d.succeed(t, "--awsiamrole", role), "--awsiamrole is ignored")
+	d.seed(t, seedName)
+	if strings.Contains(d.argv(t), "awsiamroles") {
+		t.Error("an AWSIAMRole was read or made")
 	}
 }
 
@@ -310,9 +278,7 @@ func (d *desk) testPartition(t *testing.T) {
 func (d *desk) testDryRun(t *testing.T) {
 	t.Parallel()
 	contains(t, d.succeed(t, "--dry-run", role), "nothing was written")
-	d.absent(t, seedName)
-	d.succeed(t, "--dry-run", "--awsiamrole", role)
-	d.absent(t, "kube-aws-iam-controller-iam-role")
+	d.absent(t)
 	d.succeed(t, role)
 	before := d.get(t, seedName).ResourceVersion
 	d.succeed(t, "--dry-run", role)
@@ -560,21 +526,12 @@ func (d *desk) get(t *testing.T, name string) *corev1.Secret {
 	return s
 }
 
-func (d *desk) awsIAMRole(t *testing.T, name string) *v1.AWSIAMRole {
+// absent asserts that there is no seed.
+func (d *desk) absent(t *testing.T) {
 	t.Helper()
-	r := &v1.AWSIAMRole{}
-	if err := d.Get(t.Context(), client.ObjectKey{Namespace: d.namespace, Name: name}, r); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// absent asserts that there is neither a Secret nor, unless that is what it would be for, an AWSIAMRole.
-func (d *desk) absent(t *testing.T, name string) {
-	t.Helper()
-	err := d.Get(t.Context(), client.ObjectKey{Namespace: d.namespace, Name: name}, &corev1.Secret{})
+	err := d.Get(t.Context(), client.ObjectKey{Namespace: d.namespace, Name: seedName}, &corev1.Secret{})
 	if !apierrors.IsNotFound(err) {
-		t.Errorf("Secret %s: %v, want none", name, err)
+		t.Errorf("Secret %s: %v, want none", seedName, err)
 	}
 }
 

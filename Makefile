@@ -22,7 +22,7 @@ MODULES  := . hack/chart hack/image hack/localapi hack/tools test/sdk/go-v1 test
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
-COPIED := $$(find crd/bases rbac admission overlays/seed overlays/seed-awsiamrole manager/pod_disruption_budget.yaml \
+COPIED := $$(find crd/bases rbac admission overlays/seed components/metrics-secure manager/pod_disruption_budget.yaml \
 	-name '*.yaml' ! -name kustomization.yaml ! -name mount.yaml ! -name service_account.yaml)
 
 # A failing command substitution before a command would go unnoticed; one on its

@@ -34,7 +34,8 @@ const (
 
 // The policies, as their refusals name them.
 const (
-	podRole      = "'kube-aws-iam-controller-pod-role'"
+	podAnyRole   = "'kube-aws-iam-controller-pod-role" // of both the first to say no
+	podRole      = podAnyRole + "'"
 	podRoles     = "'kube-aws-iam-controller-pod-roles'"
 	secretLabel  = "'kube-aws-iam-controller-secret-label'"
 	secretWrites = "'kube-aws-iam-controller-secret-writes'"
@@ -94,7 +95,7 @@ func judge(t *testing.T, tries []try) {
 		t.Run(a.says, func(t *testing.T) {
 			got := refusal(t, a.attempt(t.Context()))
 			switch {
-			case a.refusedBy == "" && got != "":
+			case a.refusedBy == "" && got != "", strings.Contains(got, "resulted in error"):
 				t.Error(got)
 			case !strings.Contains(got, a.refusedBy):
 				t.Errorf("not refused by policy %s but %q", a.refusedBy, got)
@@ -222,23 +223,22 @@ func (c *cluster) testLargePods(t *testing.T) {
 	for i := range 5000 {
 		plain = append(plain, env(fmt.Sprintf("some-secret-with-a-long-name-%d", i)))
 	}
-	with := func(parts ...[]func(*corev1.Pod)) []func(*corev1.Pod) { return slices.Concat(parts...) }
 	other := []func(*corev1.Pod){secretVolume("aws-iam-other")}
 	judge(t, []try{
-		{"an eleventh refused", podRoles, c.starts("many", with(tenRoles(0, 0), other)...)},
+		{"an eleventh refused", podRoles, c.starts("many", slices.Concat(tenRoles(0, 0), other)...)},
 		{"ten roles in many places", "", c.starts("many", tenRoles(0, 0)...)},
 		{"ten roles in fifty volumes", "", c.starts("many", twice...)},
 		{"ten Secrets by use: thirty questions", "", c.starts("uses-many", used...)},
-		{"ten Secrets by use among 5,000 variables", "", c.starts("uses-many", with(plain, used)...)},
+		{"ten Secrets by use among 5,000 variables", "", c.starts("uses-many", slices.Concat(plain, used)...)},
 		{"the first refused", podRole, c.starts("many", tenRoles(0, 1)...)},
-		{"the tenth refused", podRoles, c.starts("many", with(tenRoles(0, 0)[3:], other)...)},
-		{"ten roles refused", podRole, c.starts("nobody", tenRoles(0, 0)...)},
+		{"the tenth refused", podRoles, c.starts("many", slices.Concat(tenRoles(0, 0)[3:], other)...)},
+		{"ten roles refused", podAnyRole, c.starts("nobody", tenRoles(0, 0)...)},
 		{"the last five refused", podRoles, c.starts("many", tenRoles(5, most)...)},
 		{"fifty roles", "", c.starts("every", fifty...)},
-		{"fifty roles refused", podRole, c.starts("nobody", fifty...)},
+		{"fifty roles refused", podAnyRole, c.starts("nobody", fifty...)},
 		{"5,000 variables", "", c.starts("nobody", plain...)},
-		{"5,000 variables and a role", "", c.starts("named", with(plain, []func(*corev1.Pod){env("aws-iam-orders")})...)},
-		{"5,000 variables and a role refused", podRole, c.starts("nobody", with(plain, []func(*corev1.Pod){env("aws-iam-orders")})...)},
+		{"5,000 variables and a role", "", c.starts("named", slices.Concat(plain, []func(*corev1.Pod){env("aws-iam-orders")})...)},
+		{"5,000 variables and a role refused", podRole, c.starts("nobody", slices.Concat(plain, []func(*corev1.Pod){env("aws-iam-orders")})...)},
 	})
 	for _, serviceAccount := range []string{"many", "nobody"} {
 		if says := refusal(t, c.starts(serviceAccount, fifty...)(t.Context())); !strings.Contains(says, "may not assume role role-") &&

@@ -54,6 +54,8 @@ func TestManifests(t *testing.T) {
 	t.Run("overlays", c.testOverlays)
 	t.Run("admission", c.testAdmission)
 	t.Run("controller", c.testController)
+	t.Run("Lease of some namespaces", c.testLease)
+	t.Run("components", c.testComponents)
 }
 
 // applyOnceKnown applies an object as soon as the API server knows its kind, if that was only just applied, and who may have a pod's roles.

@@ -48,6 +48,10 @@ func (c *cluster) testController(t *testing.T) {
 	})
 	controller.eventually(t, "the election has been told", func() bool { return slices.Contains(c.eventReasons(t, namespace), "LeaderElection") })
 
+	controller.eventually(t, "it has found that both policies for its Secrets are in force", func() bool {
+		return strings.Count(controller.log.String(), `"msg":"admission policy is in force"`) == 2
+	})
+
 	spoiled := &corev1.Secret{}
 	c.get(t, spoiled, samples, own[0])
 	spoiled.Data = nil

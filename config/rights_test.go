@@ -25,7 +25,7 @@ var (
 		"list namespaces", "watch namespaces",
 	}
 	neededAtHome = []string{
-		"get leases.coordination.k8s.io", "create leases.coordination.k8s.io", "update leases.coordination.k8s.io",
+		"create leases.coordination.k8s.io", "get leases.coordination.k8s.io:" + name, "update leases.coordination.k8s.io:" + name,
 		"create events", "patch events",
 	}
 )
@@ -51,6 +51,7 @@ var refused = []string{
 	"delete validatingadmissionpolicies.admissionregistration.k8s.io",
 	"approve signers.certificates.k8s.io",
 	"get leases.coordination.k8s.io demo", "update leases.coordination.k8s.io demo", "create leases.coordination.k8s.io kube-node-lease",
+	"get leases.coordination.k8s.io:kube-scheduler kube-system", "update leases.coordination.k8s.io:kube-scheduler kube-system",
 	"delete leases.coordination.k8s.io kube-system", "list leases.coordination.k8s.io kube-system",
 	"create events demo", "list events.events.k8s.io demo", "delete events.events.k8s.io demo",
 	"* *.*",

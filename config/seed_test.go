@@ -30,7 +30,8 @@ func deletesAll(c client.Client, namespace string) func(context.Context) error {
 	}
 }
 
-// testSeedDelete tells the policies of a seed, as admission/secrets/kustomization.yaml shows it, and then takes it back.
+// testSeedDelete tells the policies of a seed, as admission/secrets/kustomization.yaml shows it,
+// and then takes it back.
 func (c *cluster) testSeedDelete(t *testing.T) {
 	label := map[string]string{"heritage": name}
 	seed, other := c.createSecret(t, "seed", label), c.createSecret(t, "not-the-seed", label)
@@ -61,7 +62,8 @@ func (c *cluster) testSeedDelete(t *testing.T) {
 	eventually(t, "no seed is kept any more", func() bool { return refusal(t, deletes(editor, seed)(t.Context())) == "" })
 }
 
-// testNamespaceDeletion deletes a namespace with a seed and other Secrets of the controller, as Kubernetes does: no policy is in the way.
+// testNamespaceDeletion deletes a namespace with a seed and other Secrets of the controller, as
+// Kubernetes does: no policy is in the way.
 func (c *cluster) testNamespaceDeletion(t *testing.T) {
 	const leaving = "leaving"
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leaving}}

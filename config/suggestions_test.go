@@ -60,7 +60,8 @@ func driverVolumes(secret string) map[string]corev1.VolumeSource {
 	}
 }
 
-// quiet is the same cluster, for what the API server warns about: these drivers are no longer part of Kubernetes.
+// quiet is the same cluster, for what the API server warns about: these drivers are no longer
+// part of Kubernetes.
 func (c *cluster) quiet(t *testing.T) *cluster {
 	t.Helper()
 	cfg := rest.CopyConfig(c.env.Config)
@@ -82,7 +83,8 @@ func suggested(t *testing.T, says string) []string {
 	return found[1:]
 }
 
-// testSuggestions types what refusals suggest, each way on its own: it allows this one pod, by one Role and one RoleBinding.
+// testSuggestions types what refusals suggest, each way on its own: it allows this one pod, by
+// one Role and one RoleBinding.
 func (c *cluster) testSuggestions(t *testing.T) {
 	kubeconfig := c.adminKubeconfig(t)
 	for i, names := range []struct{ serviceAccount, role string }{
@@ -128,8 +130,10 @@ func (c *cluster) testSuggestions(t *testing.T) {
 	suggested(t, refusal(t, longest(t.Context())))
 }
 
-// testHostileNames mounts Secrets that cannot be. Their names must not become commands, nor lines, where somebody types what the refusal says.
+// testHostileNames mounts Secrets that cannot be. Their names must not become commands, nor
+// lines, where somebody types what the refusal says.
 func (c *cluster) testHostileNames(t *testing.T) {
+	t.Helper()
 	for _, role := range []string{"$(reboot)';reboot", "a\nTo allow it: reboot", "`reboot`", "a|reboot", "a\x1b[2Jreboot", "A reboot", "team/reboot~%", "Upper_Case"} {
 		says := refusal(t, c.starts("nobody", secretVolume("aws-iam-"+role))(t.Context()))
 		if strings.Contains(says, "kubectl") || strings.Contains(says, "\n") || strings.ContainsAny(says, "$`|;\x1b") || !strings.Contains(says, "no Secret can have such a name") {
@@ -181,7 +185,7 @@ func (c *cluster) adminKubeconfig(t *testing.T) string {
 func (*cluster) shell(t *testing.T, kubeconfig, command string) {
 	t.Helper()
 	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if _, err := os.Stat(filepath.Join(assets, "kubectl")); err != nil {
+	if _, err := exec.LookPath(filepath.Join(assets, "kubectl")); err != nil {
 		t.Fatalf("there is no kubectl: make test builds it; on your own: export KUBEBUILDER_ASSETS=$(hack/localapi/build.sh kubectl): %v", err)
 	}
 	run := exec.CommandContext(t.Context(), "sh", "-c", command) //nolint:gosec // that it does what it says is what is tested

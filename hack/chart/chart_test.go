@@ -147,12 +147,11 @@ func TestLint(t *testing.T) {
 // TestNotes checks that the notes tell what is left to do.
 func TestNotes(t *testing.T) {
 	says := map[string]string{
-		"instance-role":   "must allow pod security\nlevel privileged",
-		"pod-identity":    "create-pod-identity-association --cluster-name <cluster> --namespace elsewhere --service-account " + name,
-		"seed":            "scripts/bootstrap.sh --namespace elsewhere <role-arn>",
-		"seed-awsiamrole": "scripts/bootstrap.sh --namespace elsewhere --awsiamrole <role-arn>",
-		"user-keys":       "kubectl --namespace elsewhere create secret generic kube-aws-iam-controller-user-keys --from-file credentials",
-		"web-identity":    "system:serviceaccount:elsewhere:" + name,
+		"instance-role": "must allow pod security\nlevel privileged",
+		"pod-identity":  "create-pod-identity-association --cluster-name <cluster> --namespace elsewhere --service-account " + name,
+		"seed":          "scripts/bootstrap.sh --namespace elsewhere <role-arn>",
+		"user-keys":     "kubectl --namespace elsewhere create secret generic kube-aws-iam-controller-user-keys --from-file credentials",
+		"web-identity":  "system:serviceaccount:elsewhere:" + name,
 	}
 	for _, identity := range identities(t) {
 		files, err := template(t, elsewhere, values(t, ci(identity)))

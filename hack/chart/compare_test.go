@@ -41,8 +41,11 @@ func TestSameAsKustomize(t *testing.T) {
 // moved is what kustomize builds, in another namespace: everywhere but where Kubernetes' own controllers are meant.
 func moved(t *testing.T, objects []*unstructured.Unstructured, namespace string) []*unstructured.Unstructured {
 	t.Helper()
-	kept := []string{home + ":generic-garbage-collector", home + ":storage-version-migrator-controller"}
-	words := strings.NewReplacer(kept[0], kept[0], kept[1], kept[1], home, namespace)
+	var pairs []string
+	for _, kept := range []string{"generic-garbage-collector", "storage-version-migrator-controller", "namespace-controller"} {
+		pairs = append(pairs, home+":"+kept, home+":"+kept)
+	}
+	words := strings.NewReplacer(append(pairs, home, namespace)...)
 	var all []*unstructured.Unstructured
 	for _, object := range objects {
 		all = append(all, changed(t, object, words.Replace))

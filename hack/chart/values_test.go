@@ -1,7 +1,9 @@
 package chart_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -14,7 +16,7 @@ import (
 )
 
 // every flag that the chart has no value for: it sets them itself, or they make no sense in a pod.
-var own = []string{"leader-elect", "metrics-bind-address", "health-probe-bind-address", "seed-secret", "kubeconfig", "version"}
+var own = []string{"leader-elect", "metrics-bind-address", "health-probe-bind-address", "seed-secret", "metrics-secure", "kubeconfig", "version"}
 
 // TestFlags checks that the schema takes the program's flags, no more and no fewer.
 func TestFlags(t *testing.T) {
@@ -96,11 +98,14 @@ func TestFlagsReachTheProgram(t *testing.T) {
 func TestToggles(t *testing.T) {
 	const podPolicy, secretPolicy = "ValidatingAdmissionPolicy/kube-aws-iam-controller-pod-role", "ValidatingAdmissionPolicy/kube-aws-iam-controller-secret-label"
 	const crd, monitor = "CustomResourceDefinition/awsiamroles.zalando.org", "PodMonitor/" + name
+	const network, reader = "NetworkPolicy/" + name, "ClusterRole/" + name + "-metrics-reader"
 	for _, test := range []struct {
 		values        string
 		with, without []string
 	}{
-		{"", []string{podPolicy, secretPolicy, crd}, []string{monitor}},
+		{"", []string{podPolicy, secretPolicy, crd}, []string{monitor, network, reader}},
+		{"networkPolicy: {enabled: true}", []string{network}, []string{reader}},
+		{"metrics: {secure: true}", []string{reader}, []string{network}},
 		{"flags: {authorization-mode: [RBAC]}", []string{podPolicy}, nil},
 		{"flags: {authorization-mode: [Namespace]}", []string{secretPolicy}, []string{podPolicy}},
 		{"flags: {authorization-mode: [RBAC, AlwaysAllow]}", []string{secretPolicy}, []string{podPolicy}},
@@ -125,6 +130,33 @@ func TestToggles(t *testing.T) {
 			if slices.Contains(has, object) {
 				t.Errorf("%q has %s", test.values, object)
 			}
+		}
+	}
+}
+
+// TestLease checks that the controller may take the Lease that it will ask for, as controllers/lease.go names it, and no other.
+func TestLease(t *testing.T) {
+	for values, lease := range map[string]string{
+		"": name,
+		"flags: {namespace: [payments, orders, payments, kube-system]}": fmt.Sprintf("%s-%.4x", name, sha256.Sum256([]byte("kube-system,orders,payments"))),
+	} {
+		var named []any
+		for _, object := range helm(t, home, read(t, values)) {
+			if object.GetKind() != "Role" || object.GetName() != name {
+				continue
+			}
+			rules, _, err := unstructured.NestedSlice(object.Object, "rules")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, each := range rules {
+				rule, _ := each.(map[string]any)
+				names, _ := rule["resourceNames"].([]any)
+				named = append(named, names...)
+			}
+		}
+		if !slices.Equal(named, []any{lease}) {
+			t.Errorf("%q: it may take %q and not %q", values, named, lease)
 		}
 	}
 }
@@ -193,38 +225,41 @@ flags: {mount-path: /meta/aws, namespace: [kube-system]}
 // TestBadValues checks that mistakes are told by helm, with the place where they are, and not by a pod that fails later.
 func TestBadValues(t *testing.T) {
 	for values, place := range map[string]string{
-		"identity: seed":                "identity",
-		"aws: {identity: irsa}":         "/aws/identity",
-		"aws: {identity: web-identity}": "/aws/roleARN",
+		"identity: seed":                                                             "identity",
+		"aws: {identity: irsa}":                                                      "/aws/identity",
+		"aws: {identity: seed-awsiamrole}":                                           "/aws/identity",
+		"aws: {identity: seed, seedSecret: Seed}":                                    "/aws/seedSecret",
+		"{aws: {identity: instance-role}, networkPolicy: {enabled: true}}":           "node's network",
+		"aws: {identity: web-identity}":                                              "/aws/roleARN",
 		"aws: {identity: seed, roleARN: 'arn:aws:iam::123456789012:role/r'}":         "/aws/roleARN",
 		"aws: {identity: web-identity, roleARN: 'arn:aws:iam::1234:role/r'}":         "/aws/roleARN",
 		"aws: {identity: web-identity, roleARN: 'arn:aws:iam::123456789012:user/r'}": "/aws/roleARN",
-		"aws: {region: Frankfurt}":                                          "/aws/region",
-		"aws: {env: {aws-region: x}}":                                       "aws-region",
-		"aws: {env: {AWS_MAX_ATTEMPTS: 3}}":                                 "/aws/env/AWS_MAX_ATTEMPTS",
-		"aws: {baseRoleARN: x}":                                             "baseRoleARN",
-		"flags: {base-role-arn: orders}":                                    "/flags/base-role-arn",
-		"flags: {base-role-arn: \"arn:aws:iam::123456789012:role/' + 'x\"}": "/flags/base-role-arn",
-		"flags: {baseRoleARN: x}":                                           "baseRoleARN",
-		"flags: {leader-elect: false}":                                      "leader-elect",
-		"flags: {seed-secret: a/b}":                                         "seed-secret",
-		"flags: {session-duration: 3600}":                                   "/flags/session-duration",
-		"flags: {authorization-mode: RBAC}":                                 "/flags/authorization-mode",
-		"flags: {authorization-mode: [ABAC]}":                               "/flags/authorization-mode",
-		"flags: {authorization-mode: []}":                                   "/flags/authorization-mode",
-		"flags: {namespace: [Payments]}":                                    "/flags/namespace",
-		"flags: {external-id: '{cluster} it'}":                              "/flags/external-id",
-		"flags: {debug: 'yes'}":                                             "/flags/debug",
-		"flags: {sts-qps: 0}":                                               "/flags/sts-qps",
-		"image: {tag: 'a b'}":                                               "/image/tag",
-		"image: {digest: latest}":                                           "/image/digest",
-		"image: {pullPolicy: Sometimes}":                                    "/image/pullPolicy",
-		"replicas: '2'":                                                     "/replicas",
-		"ports: {metrics: 80000}":                                           "/ports/metrics",
-		"podLabels: {a: 1}":                                                 "/podLabels/a",
-		"resources: {limit: {}}":                                            "limit",
-		"{aws: {identity: seed}, flags: {namespace: [payments]}}":           "flags.namespace must contain kube-system",
-		"admission: true":                                                   "/admission",
+		"aws: {region: Frankfurt}":                                                   "/aws/region",
+		"aws: {env: {aws-region: x}}":                                                "aws-region",
+		"aws: {env: {AWS_MAX_ATTEMPTS: 3}}":                                          "/aws/env/AWS_MAX_ATTEMPTS",
+		"aws: {baseRoleARN: x}":                                                      "baseRoleARN",
+		"flags: {base-role-arn: orders}":                                             "/flags/base-role-arn",
+		"flags: {base-role-arn: \"arn:aws:iam::123456789012:role/' + 'x\"}":          "/flags/base-role-arn",
+		"flags: {baseRoleARN: x}":                                                    "baseRoleARN",
+		"flags: {leader-elect: false}":                                               "leader-elect",
+		"flags: {seed-secret: a/b}":                                                  "seed-secret",
+		"flags: {session-duration: 3600}":                                            "/flags/session-duration",
+		"flags: {authorization-mode: RBAC}":                                          "/flags/authorization-mode",
+		"flags: {authorization-mode: [ABAC]}":                                        "/flags/authorization-mode",
+		"flags: {authorization-mode: []}":                                            "/flags/authorization-mode",
+		"flags: {namespace: [Payments]}":                                             "/flags/namespace",
+		"flags: {external-id: '{cluster} it'}":                                       "/flags/external-id",
+		"flags: {debug: 'yes'}":                                                      "/flags/debug",
+		"flags: {sts-qps: 0}":                                                        "/flags/sts-qps",
+		"image: {tag: 'a b'}":                                                        "/image/tag",
+		"image: {digest: latest}":                                                    "/image/digest",
+		"image: {pullPolicy: Sometimes}":                                             "/image/pullPolicy",
+		"replicas: '2'":                                                              "/replicas",
+		"ports: {metrics: 80000}":                                                    "/ports/metrics",
+		"podLabels: {a: 1}":                                                          "/podLabels/a",
+		"resources: {limit: {}}":                                                     "limit",
+		"{aws: {identity: seed}, flags: {namespace: [payments]}}":                    "flags.namespace must contain kube-system",
+		"admission: true":                                                            "/admission",
 	} {
 		_, err := template(t, home, read(t, values))
 		if err == nil || !strings.Contains(err.Error(), place) {

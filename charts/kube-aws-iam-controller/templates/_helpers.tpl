@@ -1,9 +1,8 @@
 {{/* Manifests that make generate copied from config, with what they cannot know filled in: (list $ "files/rbac/*.yaml"). */}}
 {{- define "copies" -}}
 {{- $ := index . 0 }}
-{{- $role := $.Values.aws.roleARN | default "kube-aws-iam-controller" | quote }}
 {{- $seed := dict "namespace" "" "name" "" }}
-{{- if hasPrefix "seed" $.Values.aws.identity }}
+{{- if eq $.Values.aws.identity "seed" }}
 {{- $seed = dict "namespace" $.Release.Namespace "name" (include "volume" $ | fromYaml).source.secret.secretName }}
 {{- end }}
 {{- range $path, $_ := $.Files.Glob (index . 1) }}
@@ -13,9 +12,13 @@
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
   replace "expression: \"''\"" (printf "expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
   replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
-  replace "roleReference: kube-aws-iam-controller" (printf "roleReference: %s" $role) |
-  replace "resourceNames: [kube-aws-iam-controller]" (printf "resourceNames: [%s]" $role) }}
+  replace "resourceNames:\n  - kube-aws-iam-controller\n  resources:\n  - leases" (printf "resourceNames:\n  - %s\n  resources:\n  - leases" (include "lease" $)) }}
 {{- end }}
+{{- end }}
+
+{{/* The name of the Lease, as the controller makes it: for some namespaces it ends in a hash of them. */}}
+{{- define "lease" -}}
+kube-aws-iam-controller{{ with index .Values.flags "namespace" }}-{{ . | uniq | sortAlpha | join "," | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
 
 {{/* The AWS SDK's environment variables. */}}
@@ -35,7 +38,7 @@
 {{- end }}
 
 {{- define "volume.name" -}}
-{{ hasPrefix "seed" .Values.aws.identity | ternary "seed" .Values.aws.identity }}
+{{ .Values.aws.identity }}
 {{- end }}
 
 {{/* The volume by which the controller gets its identity, and where it is mounted, if there is one. */}}
@@ -44,12 +47,7 @@
 mountPath: {{ index .Values.flags "mount-path" | default "/meta/aws-iam" }}
 source:
   secret:
-    secretName: aws-iam-kube-aws-iam-controller
-{{- else if eq .Values.aws.identity "seed-awsiamrole" -}}
-mountPath: {{ index .Values.flags "mount-path" | default "/meta/aws-iam" }}
-source:
-  secret:
-    secretName: kube-aws-iam-controller-iam-role
+    secretName: {{ .Values.aws.seedSecret }}
 {{- else if eq .Values.aws.identity "user-keys" -}}
 mountPath: /etc/aws
 source:

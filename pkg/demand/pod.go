@@ -2,6 +2,7 @@ package demand
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -9,38 +10,103 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// FromPod lists what a pod wants, by the Secrets that its volumes and its containers' environments name, each once and in the order
-// of their names. The files of a Secret are made for being mounted at mountPath.
-func FromPod(pod *corev1.Pod, mountPath string) []Demand {
-	found := map[string]*Demand{}
-	want := func(secret string) *Demand {
-		role, ok := strings.CutPrefix(secret, SecretPrefix)
-		if !ok {
-			return nil
-		}
-		if found[secret] == nil {
-			found[secret] = &Demand{Secret: secret, Role: role}
-		}
-		return found[secret]
-	}
+// maxRequests is how many Secrets a pod may ask for.
+const maxRequests = 64
 
-	for i := range pod.Spec.Volumes {
-		for p := range projections(&pod.Spec.Volumes[i]) {
-			if d := want(p.secret); d != nil {
-				d.Findings = append(d.Findings, inspectVolume(pod, p, mountPath)...)
-			}
-		}
+// FromPod lists what a pod asks for by the Secrets that its volumes and its containers' environments
+// name, each once and in the order of their names. The files of a Secret are made for being mounted
+// at mountPath; what in the pod will not work is noted, unless it runs already.
+//
+// A pod gets 64 Secrets at most: the first that are named by its volumes, in their order, and then
+// by the environments of its init containers, containers and ephemeral containers. The result is
+// bounded by a constant, and the work by the size of the pod.
+func FromPod(pod *corev1.Pod, mountPath string) []Demand {
+	r := requests{bySecret: map[string]*Demand{}}
+	inspects := pod.Status.Phase == corev1.PodPending || pod.Status.Phase == ""
+	placements := r.addVolumes(pod.Spec.Volumes)
+	if inspects {
+		inspect(pod, placements, mountPath)
 	}
 	for container := range containers(pod) {
 		for secret := range fromEnvironment(container) {
-			if d := want(secret); d != nil {
-				d.find(inEnvironment(container.Name, secret))
+			if d := r.add(secret); d != nil && inspects {
+				inEnvironment(d, container.Name)
 			}
 		}
 	}
+	if inspects {
+		r.warnOfCap()
+	}
+	return r.sorted()
+}
 
-	demands := make([]Demand, 0, len(found))
-	for _, d := range found {
+// requests collects what one pod asks for.
+type requests struct {
+	bySecret map[string]*Demand
+	first    *Demand
+	// leftOut is the first Secret beyond maxRequests.
+	leftOut string
+}
+
+// add returns what the pod asks for by a Secret's name; nil for Secrets that ask for no role, and
+// beyond maxRequests. A name that no Secret can have is cut.
+func (r *requests) add(secret string) *Demand {
+	if !strings.HasPrefix(secret, SecretPrefix) {
+		return nil
+	}
+	secret = shorten(secret, maxSecretName)
+	if d := r.bySecret[secret]; d != nil {
+		return d
+	}
+	if len(r.bySecret) == maxRequests {
+		r.leftOut = cmp.Or(r.leftOut, secret)
+		return nil
+	}
+	secret = strings.Clone(secret) // and not the pod that it is a part of
+	d := &Demand{Secret: secret, Role: secret[len(SecretPrefix):]}
+	r.bySecret[secret] = d
+	r.first = cmp.Or(r.first, d)
+	return d
+}
+
+// addVolumes adds the Secrets of volumes, and returns each once for each volume.
+func (r *requests) addVolumes(volumes []corev1.Volume) []*placement {
+	type key struct{ volume, secret string }
+	var placements []*placement
+	byKey := map[key]*placement{}
+	for i := range volumes {
+		for source := range projections(&volumes[i]) {
+			d := r.add(source.secret)
+			if d == nil {
+				continue
+			}
+			k := key{source.volume, d.Secret}
+			p := byKey[k]
+			if p == nil {
+				p = &placement{volume: source.volume, demand: d, optional: true}
+				byKey[k] = p
+				placements = append(placements, p)
+			}
+			p.add(&source)
+		}
+	}
+	return placements
+}
+
+// warnOfCap notes, with the first Secret, that the pod asks for too many.
+func (r *requests) warnOfCap() {
+	if r.leftOut == "" {
+		return
+	}
+	r.first.Findings = r.first.Findings[:min(len(r.first.Findings), maxFindings-1)]
+	r.first.warn(TooManySecrets, fmt.Sprintf("the pod names more than %d Secrets of roles: it gets those that its volumes and then its environments name first, and neither %s nor what comes after it; "+
+		"split the pod", maxRequests, quote(r.leftOut)))
+}
+
+// sorted returns what was collected in the order of the Secrets' names.
+func (r *requests) sorted() []Demand {
+	demands := make([]Demand, 0, len(r.bySecret))
+	for _, d := range r.bySecret {
 		demands = append(demands, *d)
 	}
 	slices.SortFunc(demands, func(a, b Demand) int { return cmp.Compare(a.Secret, b.Secret) })

@@ -61,7 +61,7 @@ func bare(obj any) (any, error) {
 			if annotations == nil {
 				annotations = map[string]string{}
 			}
-			annotations[key] = value
+			annotations[key] = policy.Bounded(value)
 		}
 	}
 	m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Annotations: annotations}

@@ -19,6 +19,21 @@ const (
 	PermittedAnnotation = "iam.amazonaws.com/permitted"
 )
 
+// maxAnnotation is the longest value of these annotations that is read, in bytes: hundreds of ARNs.
+const maxAnnotation = 64 << 10
+
+// tooLong stands for a value that is longer. It is neither a JSON array nor a regular expression, and so permits nothing.
+const tooLong = "(too long"
+
+// Bounded returns the value of an annotation as it is kept: the value itself, or one that permits nothing if it is longer than what is read. It is never
+// cut, as the beginning of a regular expression may permit more than the whole.
+func Bounded(value string) string {
+	if len(value) > maxAnnotation {
+		return tooLong
+	}
+	return value
+}
+
 // Annotations returns the annotations of a Namespace.
 type Annotations func(ctx context.Context, namespace string) (map[string]string, error)
 
@@ -37,6 +52,10 @@ func Namespace(annotations Annotations) Authorizer {
 		} {
 			value, ok := values[annotation]
 			if !ok {
+				continue
+			}
+			if Bounded(value) == tooLong {
+				problems = append(problems, fmt.Sprintf("its annotation %s is longer than %d bytes, and so not read", annotation, maxAnnotation))
 				continue
 			}
 			allowed, err := matches(value, names)

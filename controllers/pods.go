@@ -198,12 +198,6 @@ func (p *podStore) put(pod *corev1.Pod) {
 		since:          p.clock.Now(),
 		demands:        demand.FromPod(pod, p.mountPath),
 	}
-	if pod.Status.Phase != corev1.PodPending && pod.Status.Phase != "" {
-		// A pod that runs already when it is first seen was told when it was new.
-		for i := range next.demands {
-			next.demands[i].Findings = nil
-		}
-	}
 	p.change(func() []types.NamespacedName { return p.swap(next.name, next) })
 }
 

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/pager"
 
 	"kube-aws-iam-controller/pkg/demand"
 )
@@ -43,7 +44,6 @@ func (w *podWatch) Start(ctx context.Context) error {
 	running.Go(func() { w.giveBack(ctx) })
 	for _, scope := range w.scopes {
 		reflector := cache.NewReflectorWithOptions(w.listerWatcher(scope), &corev1.Pod{}, scopedStore{w.pods, scope}, cache.ReflectorOptions{Name: "pods"})
-		reflector.WatchListPageSize = listPageSize
 		running.Go(func() { reflector.RunWithContext(ctx) })
 	}
 	running.Wait()
@@ -59,24 +59,12 @@ func (w *podWatch) giveBack(ctx context.Context) {
 	}
 }
 
-// listerWatcher lists and watches the unfinished pods of a namespace. Those that want nothing are dropped as they come in.
+// listerWatcher lists and watches the unfinished pods of a namespace. Those that want nothing are dropped as they come in, and the others reduced.
 func (w *podWatch) listerWatcher(namespace string) cache.ListerWatcher {
 	pods := w.client.Pods(namespace)
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = unfinished
-			list, err := pods.List(ctx, o)
-			if err != nil {
-				return nil, err
-			}
-			wanting := make([]corev1.Pod, 0)
-			for i := range list.Items {
-				if demand.Wants(&list.Items[i]) {
-					wanting = append(wanting, list.Items[i])
-				}
-			}
-			list.Items = wanting
-			return list, nil
+			return listPages(ctx, pods, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.FieldSelector = unfinished
@@ -86,10 +74,48 @@ func (w *podWatch) listerWatcher(namespace string) cache.ListerWatcher {
 			}
 			return watch.Filter(events, func(e watch.Event) (watch.Event, bool) {
 				pod, isPod := e.Object.(*corev1.Pod)
-				return e, !isPod || e.Type == watch.Bookmark || demand.Wants(pod)
+				if !isPod || e.Type == watch.Bookmark {
+					return e, true
+				}
+				return e, keepWanting(pod)
 			}), nil
 		},
 	}
+}
+
+// listPages lists the unfinished pods that want something, page by page, where the API server cannot stream them. It pages by itself, as a reflector's own
+// pages are none: the API server ignores a limit where resourceVersion is "0", and the reflector asks for all at once where a page comes too late. An
+// unset resourceVersion is a consistent read, which older API servers pass on to etcd: pages bound their memory, too.
+func listPages(ctx context.Context, pods typedcorev1.PodInterface, o metav1.ListOptions) (runtime.Object, error) {
+	if o.ResourceVersion == "0" {
+		o.ResourceVersion = ""
+	}
+	o.FieldSelector, o.Limit = unfinished, listPageSize
+	pages := pager.ListPager{PageFn: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		list, err := pods.List(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		var wanting []corev1.Pod // of its own, so that the page is not kept
+		for i := range list.Items {
+			if keepWanting(&list.Items[i]) {
+				wanting = append(wanting, list.Items[i])
+			}
+		}
+		list.Items = wanting
+		return list, nil
+	}}
+	list, _, err := pages.List(ctx, o)
+	return list, err
+}
+
+// keepWanting reports whether a pod wants anything, and reduces it to that.
+func keepWanting(pod *corev1.Pod) bool {
+	if !demand.Wants(pod) {
+		return false
+	}
+	demand.ReducePod(pod)
+	return true
 }
 
 // scopedStore is what a reflector writes the pods of its scope to.

@@ -3,6 +3,7 @@ package demand
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 	"unsafe"
@@ -64,6 +65,7 @@ func anyPod(seed uint64, a, b string) *corev1.Pod {
 				mount.SubPath = name()
 			}
 			c.VolumeMounts = append(c.VolumeMounts, mount)
+			c.Env = append(c.Env, corev1.EnvVar{Name: name(), ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}}})
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}})
 		}
 		pod.Spec.Containers = append(pod.Spec.Containers, c)
@@ -128,6 +130,9 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 		}
 		if looks, all := steps(pod); looks > maxRequests*all {
 			t.Fatalf("%d looks at %d mounts", looks, all)
+		}
+		if ReducePod(pod); !reflect.DeepEqual(FromPod(pod, "/meta/aws-iam"), demands) {
+			t.Fatalf("reduced, it asks for %v and not for %v", FromPod(pod, "/meta/aws-iam"), demands)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package demand_test
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,24 @@ func TestFromPod_CutsNamesInMessages(t *testing.T) {
 	for _, f := range findings {
 		if len(f.Note) > 512 || !strings.Contains(f.Note, "…") {
 			t.Errorf("%d bytes: %s", len(f.Note), f.Note)
+		}
+	}
+}
+
+func TestReducePod_KeepsWhatMatters(t *testing.T) {
+	for what, p := range realPods(t) {
+		want := demand.FromPod(p, mountPath)
+		before, after := p.Size(), 0
+		p.Namespace, p.Name, p.UID, p.ResourceVersion, p.Spec.ServiceAccountName = "n", "p", "u", "7", "s"
+		demand.ReducePod(p)
+		if got := demand.FromPod(p, mountPath); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: asks for %v and not %v", what, got, want)
+		}
+		if p.Namespace != "n" || p.Name != "p" || p.UID != "u" || p.ResourceVersion != "7" || p.Spec.ServiceAccountName != "s" {
+			t.Errorf("%s: lost its identity: %+v", what, p.ObjectMeta)
+		}
+		if after = p.Size(); after > before/4 {
+			t.Errorf("%s: %d bytes are still %d", what, before, after)
 		}
 	}
 }

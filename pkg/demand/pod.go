@@ -51,7 +51,7 @@ type requests struct {
 // add returns what the pod asks for by a Secret's name; nil for Secrets that ask for no role, and
 // beyond maxRequests. A name that no Secret can have is cut.
 func (r *requests) add(secret string) *Demand {
-	if !strings.HasPrefix(secret, SecretPrefix) {
+	if !asks(secret) {
 		return nil
 	}
 	secret = shorten(secret, maxSecretName)
@@ -117,14 +117,14 @@ func (r *requests) sorted() []Demand {
 func Wants(pod *corev1.Pod) bool {
 	for i := range pod.Spec.Volumes {
 		for p := range projections(&pod.Spec.Volumes[i]) {
-			if strings.HasPrefix(p.secret, SecretPrefix) {
+			if asks(p.secret) {
 				return true
 			}
 		}
 	}
 	for container := range containers(pod) {
 		for secret := range fromEnvironment(container) {
-			if strings.HasPrefix(secret, SecretPrefix) {
+			if asks(secret) {
 				return true
 			}
 		}

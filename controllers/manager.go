@@ -42,6 +42,8 @@ type Options struct {
 	LeaderElect             bool
 	// MetricsAddress and HealthAddress are where to listen; "0" means not to.
 	MetricsAddress, HealthAddress string
+	// MetricsSecure serves metrics by HTTPS, to clients that the API server allows to read them.
+	MetricsSecure bool
 	// Self is the controller's own pod, if it is one and knows.
 	Self *corev1.Pod
 	// Resync is how often waiting refreshes are looked through for urgent ones, and how often it is checked whether somebody set the machine's clock.

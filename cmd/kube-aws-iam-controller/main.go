@@ -109,6 +109,7 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 		MaxConcurrentReconciles: o.maxConcurrentReconciles,
 		LeaderElect:             o.leaderElect,
 		MetricsAddress:          o.metricsAddress,
+		MetricsSecure:           o.metricsSecure,
 		HealthAddress:           o.healthAddress,
 		Self:                    self(),
 		Resync:                  resync,

@@ -37,7 +37,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 	for _, name := range []string{
 		"base-role-arn", "assume-role", "session-duration", "refresh-limit", "sts-qps", "namespace", "authorization-mode", "dry-run-authorization", "external-id", "session-tags", "cluster-name", "mount-path",
-		"unused-grace-period", "apiserver", "kubeconfig", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address", "health-probe-bind-address",
+		"unused-grace-period", "apiserver", "kubeconfig", "max-concurrent-reconciles", "leader-elect", "metrics-bind-address", "metrics-secure", "health-probe-bind-address",
 		"debug", "zap-log-level", "zap-encoder", "version",
 	} {
 		if !strings.Contains(out.String(), "--"+name+" ") {

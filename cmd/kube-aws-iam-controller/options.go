@@ -43,6 +43,7 @@ type options struct {
 	maxConcurrentReconciles int
 	leaderElect             bool
 	metricsAddress          string
+	metricsSecure           bool
 	healthAddress           string
 
 	debug    bool
@@ -95,6 +96,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 64, "Secrets worked on at the same time.")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the Lease, so that several replicas can run.")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "Address of the metrics; 0 for none.")
+	f.BoolVar(&o.metricsSecure, "metrics-secure", false, "Serve the metrics by HTTPS, and only to clients with a token whose owner may get the nonResourceURL /metrics. The certificate is tls.crt and tls.key in /tmp/k8s-metrics-server/serving-certs if they are there, else self-signed.")
 	f.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "Address of the probes /healthz and /readyz; 0 for none.")
 
 	f.BoolVar(&o.debug, "debug", false, "Log at debug level; the same as --zap-log-level=debug.")

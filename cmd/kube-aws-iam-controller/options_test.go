@@ -40,6 +40,7 @@ func TestDefaults(t *testing.T) {
 		{"max-concurrent-reconciles", o.maxConcurrentReconciles, 64},
 		{"mount-path", o.mountPath, "/meta/aws-iam"},
 		{"metrics-bind-address", o.metricsAddress, ":8080"},
+		{"metrics-secure", o.metricsSecure, false},
 		{"health-probe-bind-address", o.healthAddress, ":8081"},
 	} {
 		if c.got != c.want {

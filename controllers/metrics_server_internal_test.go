@@ -1,0 +1,141 @@
+package controllers
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// flood answers with more than the buffers of a connection hold.
+func flood(answering *atomic.Int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answering.Add(1)
+		defer answering.Add(-1)
+		block := make([]byte, 64<<10)
+		for range 1024 {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// askAndNotRead asks for metrics as a client that never reads the answer.
+func askAndNotRead(t *testing.T, address string) {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// scrape returns the status of a request whose answer is read, and how long the answer is.
+func scrape(t *testing.T, url string) (status int, size int64) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	size, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, size
+}
+
+// serveMetrics serves a handler with the limits of the metrics, but another time.
+func serveMetrics(t *testing.T, limit time.Duration, handler http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(limitTime(limit, limitInFlight(maxScrapes, handler)))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestMetrics_ManyClientsThatDoNotReadAreRefused(t *testing.T) {
+	var answering atomic.Int64
+	s := serveMetrics(t, time.Hour, flood(&answering))
+	goroutines, heap := runtime.NumGoroutine(), liveHeap()
+	for range 300 {
+		askAndNotRead(t, s.Listener.Addr().String())
+	}
+	eventually(t, "all are refused but a few", func() bool {
+		return answering.Load() == maxScrapes && runtime.NumGoroutine() < goroutines+3*maxScrapes
+	})
+	grown := int64(liveHeap()) - int64(heap) //nolint:gosec // a heap is smaller
+	t.Logf("300 clients take %d goroutines and %d KiB", runtime.NumGoroutine()-goroutines, grown>>10)
+	if grown > 2<<20 {
+		t.Errorf("%d bytes are in use for them", grown)
+	}
+	if status, _ := scrape(t, s.URL); status != http.StatusServiceUnavailable {
+		t.Errorf("one more gets status %d", status)
+	}
+}
+
+func TestMetrics_ClientsThatDoNotReadAreLeft(t *testing.T) {
+	var answering atomic.Int64
+	s := serveMetrics(t, 50*time.Millisecond, flood(&answering))
+	for range 300 {
+		askAndNotRead(t, s.Listener.Addr().String())
+	}
+	eventually(t, "the answer to none is waited for", func() bool { return answering.Load() == 0 })
+	eventually(t, "others are answered again", func() bool {
+		status, _ := scrape(t, s.URL)
+		return status == http.StatusOK
+	})
+}
+
+func TestMetrics_ClientsThatDoNotSendAreLeft(t *testing.T) {
+	var reading atomic.Int64
+	s := serveMetrics(t, 50*time.Millisecond, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		reading.Add(1)
+		defer reading.Add(-1)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost: metrics\r\nContent-Length: 1000000\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil { // until the server closes it
+		t.Error(err)
+	}
+	if n := reading.Load(); n != 0 {
+		t.Errorf("%d are waited for", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetrics_ClientsThatReadGetAll(t *testing.T) {
+	var answering atomic.Int64
+	s := serveMetrics(t, metricsTimeout, flood(&answering))
+	for range 3 { // on one connection
+		if status, size := scrape(t, s.URL); status != http.StatusOK || size != 64<<20 {
+			t.Errorf("status %d, %d bytes", status, size)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -28,6 +29,7 @@ func managerOptions(o Options) manager.Options {
 		SyncPeriod:            new(o.Resync),
 		Transform:             withoutCredentials(o.files()),
 	}}
+	byObject[&v1.AWSIAMRole{}] = cache.ByObject{Transform: reducedRole}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
 		byObject[metadataOf(kind)] = cache.ByObject{Transform: bare}
 	}
@@ -61,6 +63,14 @@ func withoutCredentials(f secret.Files) toolscache.TransformFunc {
 		}
 		return obj, nil
 	}
+}
+
+// reducedRole keeps of an AWSIAMRole what the controller uses: annotations and managed fields can have hundreds of kilobytes.
+func reducedRole(obj any) (any, error) {
+	if r, ok := obj.(*v1.AWSIAMRole); ok {
+		demand.ReduceAWSIAMRole(r)
+	}
+	return obj, nil
 }
 
 // scheme knows Kubernetes' own kinds and AWSIAMRole.

@@ -46,6 +46,7 @@ func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	}
 	for _, c := range g.conditions(d, o, current) {
 		if c != nil {
+			c.Message = shorten(c.Message) // as it is cached: else it would be written again and again
 			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
 			meta.SetStatusCondition(&s.Conditions, *c)
 		}

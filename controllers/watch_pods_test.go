@@ -110,7 +110,9 @@ func watchPods(t *testing.T, s *oldAPIServer) *podStore {
 	store := newPodStore([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- (&podWatch{client: clientset.CoreV1(), scopes: []string{""}, pods: store}).Start(ctx) }()
+	go func() {
+		stopped <- (&podWatch{client: clientset.CoreV1(), scopes: []string{""}, pods: store}).Start(ctx)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-stopped; err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -88,5 +89,26 @@ func TestBare_KeepsNoLongAnnotations(t *testing.T) {
 				}
 			}))
 		}
+	}
+}
+
+// The API server accepts roles and bindings with names of any length.
+func TestBare_KeepsNoLongNames(t *testing.T) {
+	names := map[string]bool{}
+	for _, last := range []string{"a", "b"} {
+		m := metadataOf(rbacv1.SchemeGroupVersion.WithKind("Role"))
+		m.Namespace, m.Name = "n", strings.Repeat("x", 500_000)+last
+		for range 2 {
+			if _, err := bare(m); err != nil {
+				t.Fatal(err)
+			}
+			names[m.Name] = true
+		}
+		if m.Namespace != "n" || len(m.Name) > 253 {
+			t.Errorf("kept: %d bytes", len(m.Name))
+		}
+	}
+	if len(names) != 2 {
+		t.Errorf("%d names for two", len(names))
 	}
 }

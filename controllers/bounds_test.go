@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/policy"
 )
 
 // labeled gives an AWSIAMRole n labels, an annotation of a size and a finalizer.
@@ -126,4 +128,30 @@ func TestAWSIAMRole_ALongStatusIsReplaced(t *testing.T) {
 		s := w.status("r")
 		return strings.HasSuffix(s.RoleARN, ":role/other") && len(s.Conditions) == 3
 	})
+}
+
+// A binding whose name is not kept takes effect at once all the same: when it comes, after a restart, and when it goes.
+func TestRBAC_BindingsWithLongNamesAreSeen(t *testing.T) {
+	w := newWorld(t)
+	bind := func(roleName string) *rbacv1.RoleBinding {
+		meta := metav1.ObjectMeta{Namespace: w.namespace, Name: roleName + strings.Repeat("x", 10_000)}
+		rules := []rbacv1.PolicyRule{{APIGroups: []string{"zalando.org"}, Resources: []string{"awsiamroles"}, Verbs: []string{"assume"}, ResourceNames: []string{roleName}}}
+		w.must(w.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}))
+		b := &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{w.serviceAccount("shop")}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name}}
+		w.must(w.Create(t.Context(), b))
+		return b
+	}
+	stop := w.start(serving(w), modes(policy.ModeRBAC))
+	w.pod("a", role("a"), as("shop"))
+	w.event("Warning RoleForbidden a:")
+	first := bind("a")
+	w.wait("aws-iam-a")
+	stop()
+	w.start(serving(w), modes(policy.ModeRBAC))
+	w.pod("b", role("b"), as("shop"))
+	w.event("Warning RoleForbidden b:")
+	bind("b")
+	w.wait("aws-iam-b")
+	w.must(w.Delete(t.Context(), first))
+	w.waitGone("aws-iam-a")
 }

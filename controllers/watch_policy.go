@@ -3,6 +3,8 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"hash/fnv"
 	"maps"
 	"math"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -64,8 +67,17 @@ func bare(obj any) (any, error) {
 			annotations[key] = policy.Bounded(value)
 		}
 	}
-	m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Annotations: annotations}
+	m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: boundedName(m.Name), UID: m.UID, ResourceVersion: m.ResourceVersion, Annotations: annotations}
 	return m, nil
+}
+
+// boundedName is what is kept of a name. Those of roles and bindings can have hundreds of kilobytes, and nothing is asked by them.
+func boundedName(name string) string {
+	if len(name) <= validation.DNS1123SubdomainMaxLength {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/demand"
@@ -50,8 +51,8 @@ func managerOptions(o Options) manager.Options {
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 new(leaseDuration),
 		RenewDeadline:                 new(renewDeadline),
-		Metrics:                       metricsOptions(o.MetricsAddress, o.MetricsSecure),
-		HealthProbeBindAddress:        o.HealthAddress,
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // see addMetrics
+		HealthProbeBindAddress:        "0",                                     // see addProbes
 	}
 }
 

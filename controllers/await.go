@@ -89,7 +89,7 @@ func answerProbes(ctx context.Context, address string) (stop func(), err error) 
 	probes.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "the API server does not answer yet", http.StatusServiceUnavailable)
 	})
-	server := &http.Server{Handler: probes, ReadHeaderTimeout: apiTimeout}
+	server := newHTTPServer(probes)
 	go func() { _ = server.Serve(listener) }() // it ends as it is closed
 	return func() { _ = server.Close() }, nil
 }

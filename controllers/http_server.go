@@ -26,9 +26,9 @@ const (
 	maxConnections = 128
 )
 
-// addServer lets the manager serve a handler at an address from its start on, leader or not; at "0" it does not. If secure is not nil, it is by HTTPS.
+// addServer lets the manager serve a handler at an address from its start on, leader or not; at "0" or "" it does not. If secure is not nil, it is by HTTPS.
 func addServer(ctx context.Context, m manager.Manager, name, address string, handler http.Handler, secure *tls.Config) error {
-	if address == "0" {
+	if address == "" || address == "0" {
 		return nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)

@@ -92,7 +92,6 @@ func TestMetricsAccess(t *testing.T) {
 		{"no token", "GET", "/metrics", "", http.StatusUnauthorized, 0},
 		{"an empty token", "GET", "/metrics", "Bearer ", http.StatusUnauthorized, 0},
 		{"a password", "GET", "/metrics", "Basic cHJvbWV0aGV1czp4", http.StatusUnauthorized, 0},
-		{"a token that is too long", "GET", "/metrics", "Bearer " + strings.Repeat("x", maxToken+1), http.StatusUnauthorized, 0},
 		{"an unknown token", "GET", "/metrics", "Bearer unknown", http.StatusUnauthorized, 1},
 		{"no right", "GET", "/metrics", "Bearer someone", http.StatusForbidden, 2},
 		{"a right to read only", "POST", "/metrics", "Bearer prometheus", http.StatusForbidden, 2},

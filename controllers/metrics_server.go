@@ -26,7 +26,7 @@ const maxScrapes = 4
 func addMetrics(ctx context.Context, m manager.Manager, log logr.Logger, address string, secure bool) error {
 	handler := limitInFlight(maxScrapes, promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	var config *tls.Config
-	if secure && address != "0" {
+	if secure {
 		access, err := newMetricsAccess(m.GetConfig(), m.GetHTTPClient())
 		if err != nil {
 			return err

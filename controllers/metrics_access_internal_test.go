@@ -73,8 +73,9 @@ func protected(t *testing.T) (*reviewer, http.Handler) {
 	return s, access.require(logr.Discard(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 }
 
-func ask(h http.Handler, method, path, authorization string) *http.Response {
-	r := httptest.NewRequest(method, path, http.NoBody)
+func ask(t *testing.T, h http.Handler, method, path, authorization string) *http.Response {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody)
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}
@@ -102,7 +103,7 @@ func TestMetricsAccess(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, metrics := protected(t)
-			response := ask(metrics, test.method, test.path, test.authorization)
+			response := ask(t, metrics, test.method, test.path, test.authorization)
 			_ = response.Body.Close()
 			if response.StatusCode != test.want || s.reviews.Load() != test.reviews {
 				t.Errorf("status %d after %d reviews", response.StatusCode, s.reviews.Load())
@@ -118,7 +119,7 @@ func TestMetricsAccess_RemembersWhoMayOnly(t *testing.T) {
 	s, metrics := protected(t)
 	for range 10 {
 		for _, token := range []string{"prometheus", "unknown"} {
-			response := ask(metrics, "GET", "/metrics", "Bearer "+token)
+			response := ask(t, metrics, "GET", "/metrics", "Bearer "+token)
 			_ = response.Body.Close()
 		}
 	}

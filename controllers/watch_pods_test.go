@@ -82,7 +82,7 @@ func (s *oldAPIServer) list(w http.ResponseWriter, query url.Values) {
 		list.Continue = strconv.Itoa(last)
 	}
 	for i := first; i < last; i++ {
-		p := podWanting(fmt.Sprint("pod-", i), fmt.Sprint(i), "aws-iam-x")
+		p := podWanting(fmt.Sprint("pod-", i), strconv.Itoa(i), "aws-iam-x")
 		p.Annotations = map[string]string{"example.org/large": strings.Repeat("x", 10_000)}
 		list.Items = append(list.Items, *p)
 	}

@@ -99,14 +99,14 @@ func sizeOf(labels map[string]string) int {
 	return n
 }
 
-// labelsProblem returns why the labels of an AWSIAMRole are refused, or nil.
-func labelsProblem(r *v1.AWSIAMRole) error {
+// labelsProblem returns why the labels of an AWSIAMRole are refused, or an empty string.
+func labelsProblem(r *v1.AWSIAMRole) string {
 	size, dropped := r.Annotations[droppedLabels]
 	if n := sizeOf(r.Labels); n > MaxLabels {
 		size, dropped = strconv.Itoa(n), true
 	}
 	if !dropped {
-		return nil
+		return ""
 	}
-	return fmt.Errorf("the labels are %s bytes long, with their keys, and are copied to the Secret only up to %d: remove labels", size, MaxLabels)
+	return fmt.Sprintf("the labels are %s bytes long, with their keys, and are copied to the Secret only up to %d: remove labels", size, MaxLabels)
 }

@@ -29,7 +29,7 @@ func kept(demands []Demand) uintptr {
 // anyPod builds a pod by a seed. Names come from a small pool, so that volumes, mounts and Secrets
 // meet often, also in ways that the API server refuses; a and b are among them.
 func anyPod(seed uint64, a, b string) *corev1.Pod {
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
 	names := []string{a, b, "v", "w", "aws-iam-" + a, "aws-iam-" + b, strings.Repeat(a, 1+random.IntN(1000))}
 	for i := range 100 {
 		names = append(names, fmt.Sprintf("aws-iam-%d%s", i, strings.Repeat(b, random.IntN(5))))

@@ -122,7 +122,7 @@ func TestFromPod_CutsNamesInMessages(t *testing.T) {
 func TestReducePod_KeepsWhatMatters(t *testing.T) {
 	for what, p := range realPods(t) {
 		want := demand.FromPod(p, mountPath)
-		before, after := p.Size(), 0
+		before := p.Size()
 		p.Namespace, p.Name, p.UID, p.ResourceVersion, p.Spec.ServiceAccountName = "n", "p", "u", "7", "s"
 		demand.ReducePod(p)
 		if got := demand.FromPod(p, mountPath); !reflect.DeepEqual(got, want) {
@@ -131,7 +131,7 @@ func TestReducePod_KeepsWhatMatters(t *testing.T) {
 		if p.Namespace != "n" || p.Name != "p" || p.UID != "u" || p.ResourceVersion != "7" || p.Spec.ServiceAccountName != "s" {
 			t.Errorf("%s: lost its identity: %+v", what, p.ObjectMeta)
 		}
-		if after = p.Size(); after > before/4 {
+		if after := p.Size(); after > before/4 {
 			t.Errorf("%s: %d bytes are still %d", what, before, after)
 		}
 	}

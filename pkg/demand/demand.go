@@ -36,8 +36,8 @@ type Demand struct {
 	Findings []Finding
 
 	source source
-	// invalid is why the object as a whole is refused.
-	invalid error
+	// invalid is why the object as a whole is refused, or empty.
+	invalid string
 }
 
 // Finding is a mistake that only its author can mend, as the Warning event that tells of it.
@@ -76,8 +76,8 @@ const maxSecretName = validation.DNS1123SubdomainMaxLength
 // Check tells why a Secret of this name can never be had, or nil. A pod may name a Secret that no API server would accept: it then
 // waits without end. Source for what a Secret may be called: "Object Names and IDs" in the Kubernetes documentation.
 func (d Demand) Check() error {
-	if d.invalid != nil {
-		return d.invalid
+	if d.invalid != "" {
+		return errors.New(d.invalid)
 	}
 	if d.source == awsIAMRole && d.Role == "" {
 		return errors.New("spec.roleReference is missing: name the role, or give its ARN")

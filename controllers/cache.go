@@ -30,7 +30,6 @@ func managerOptions(o Options) manager.Options {
 		SyncPeriod:            new(o.Resync),
 		Transform:             withoutCredentials(o.files()),
 	}}
-	byObject[&v1.AWSIAMRole{}] = cache.ByObject{Transform: reducedRole}
 	for _, kind := range watchedKinds(o.AuthorizationModes) {
 		byObject[metadataOf(kind)] = cache.ByObject{Transform: bare}
 	}
@@ -39,7 +38,7 @@ func managerOptions(o Options) manager.Options {
 		Scheme: scheme(),
 		Cache: cache.Options{
 			DefaultNamespaces:           namespaces,
-			DefaultTransform:            cache.TransformStripManagedFields(),
+			DefaultTransform:            reducedRole,
 			ReaderFailOnMissingInformer: true,
 			ByObject:                    byObject,
 		},
@@ -66,12 +65,14 @@ func withoutCredentials(f secret.Files) toolscache.TransformFunc {
 	}
 }
 
-// reducedRole keeps of an AWSIAMRole what the controller uses: annotations and managed fields can have hundreds of kilobytes.
+// reducedRole keeps of an AWSIAMRole what the controller uses: annotations and managed fields can have hundreds of kilobytes. It is the transform of all
+// kinds that have no other, as to name the kind would take a cluster that knows it.
 func reducedRole(obj any) (any, error) {
 	if r, ok := obj.(*v1.AWSIAMRole); ok {
 		demand.ReduceAWSIAMRole(r)
+		return r, nil
 	}
-	return obj, nil
+	return cache.TransformStripManagedFields()(obj)
 }
 
 // scheme knows Kubernetes' own kinds and AWSIAMRole.

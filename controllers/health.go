@@ -19,11 +19,11 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// addProbes serves /healthz and /readyz. Ready means that pods and all that is watched are known; live means that the process answers. Neither asks STS: no
+// addProbes serves /healthz, and /readyz with more checks by name. Ready means that pods and all that is watched are known; live means that the process answers. Neither asks STS: no
 // restart would mend it.
 //
 // It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait for.
-func addProbes(ctx context.Context, m manager.Manager, address string, pods *podStore, watched []client.Object) error {
+func addProbes(ctx context.Context, m manager.Manager, address string, readiness map[string]healthz.Checker, pods *podStore, watched []client.Object) error {
 	var informers []cache.Informer
 	for _, object := range watched {
 		informer, err := m.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
@@ -32,14 +32,14 @@ func addProbes(ctx context.Context, m manager.Manager, address string, pods *pod
 		}
 		informers = append(informers, informer)
 	}
-	ready := func(*http.Request) error {
+	readiness["caches"] = func(*http.Request) error {
 		if !pods.isSynced() || slices.ContainsFunc(informers, func(i cache.Informer) bool { return !i.HasSynced() }) {
 			return errors.New("pods, Secrets and who may have which role are not all known yet")
 		}
 		return nil
 	}
 	mux := http.NewServeMux()
-	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"ping": healthz.Ping}, "/readyz": {"caches": ready}} {
+	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"ping": healthz.Ping}, "/readyz": readiness} {
 		probe := http.StripPrefix(path, &healthz.Handler{Checks: checks})
 		mux.Handle(path, probe)
 		mux.Handle(path+"/", probe) // each check has a path of its own

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -90,6 +91,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	}
 	core := NewCore(dependencies(m, &o, clientset, servesRoles))
 	r := core.r
+	probes := map[string]healthz.Checker{}
 	var seed *seedWatch
 	hello := introduction{credentials: o.Credentials, wanted: o.SessionDuration, log: o.Log}
 	if o.Seed.Name != "" {
@@ -98,6 +100,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		if err := seed.addTo(m, &o, r); err != nil {
 			return nil, err
 		}
+		probes["seed"] = r.guard.ready
 	}
 	return m, errors.Join(
 		m.Add(&podWatch{client: clientset.CoreV1(), scopes: o.scopes(), pods: r.pods}),
@@ -105,7 +108,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 		m.Add(clockCheck{o.Credentials, o.Resync}),
 		addPolicyProbe(m, &o, clientset.CoreV1()),
 		addController(m, o, core, seed),
-		addProbes(ctx, m, o.HealthAddress, r.pods, watched(o.AuthorizationModes, servesRoles)),
+		addProbes(ctx, m, o.HealthAddress, probes, r.pods, watched(o.AuthorizationModes, servesRoles)),
 		addMetrics(ctx, m, o.Log, o.MetricsAddress, o.MetricsSecure),
 		o.Metrics.TellSecrets(listSecrets(m)),
 		o.Metrics.TellCounts(r.counts()),

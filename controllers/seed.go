@@ -208,13 +208,16 @@ func (s seedSource) WaitForSync(ctx context.Context) error {
 	}
 }
 
-// addTo adds the watch to a manager, with its guard and a probe: a controller whose seed is of no use is not ready.
+// addTo adds the watch to a manager, with its guard.
 func (w *seedWatch) addTo(m manager.Manager, o *Options, r *reconciler) error {
 	r.guard = &seedGuard{seed: w, ask: o.Credentials.Own().Caller, events: r.events, self: o.Self, changed: make(chan struct{}, 1)}
-	return errors.Join(m.Add(w), m.Add(manager.RunnableFunc(r.guard.run)), m.AddReadyzCheck("seed", func(*http.Request) error {
-		if t := r.guard.trouble.Load(); t != nil && t.refused {
-			return errors.New(t.note)
-		}
-		return w.now().Usable(w.clock.Now())
-	}))
+	return errors.Join(m.Add(w), m.Add(manager.RunnableFunc(r.guard.run)))
+}
+
+// ready is the probe: a controller whose seed is of no use is not ready.
+func (g *seedGuard) ready(*http.Request) error {
+	if t := g.trouble.Load(); t != nil && t.refused {
+		return errors.New(t.note)
+	}
+	return g.seed.now().Usable(g.seed.clock.Now())
 }

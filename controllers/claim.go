@@ -77,7 +77,7 @@ func (g *gathered) claims(caller credentials.Caller) (claims []*claim) {
 	if g.resource != nil {
 		g.ofResource = &claim{Demand: demand.FromAWSIAMRole(g.resource), owner: g.resource}
 		if g.seed {
-			g.ofResource.problem = fmt.Errorf("Secret %q is the controller's own (--seed-secret), and no AWSIAMRole decides over it: give this one another name", g.name.Name)
+			g.ofResource.problem = fmt.Errorf("the Secret %q is the controller's own (--seed-secret), and no AWSIAMRole decides over it: give this one another name", g.name.Name)
 		}
 		claims = append(claims, g.ofResource)
 	}
@@ -117,21 +117,19 @@ func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, call
 	if c.problem != nil {
 		return
 	}
-	if g.seed && callerErr != nil {
-		c.blocked = callerErr
+	if c.blocked = callerErr; callerErr != nil && g.seed {
 		return
 	}
 	if c.problem = c.Check(); c.problem != nil {
 		return
 	}
-	c.base = caller.Base
-	if callerErr != nil {
+	if c.base = caller.Base; callerErr != nil {
 		c.base = r.base()
 	}
-	if c.blocked = callerErr; callerErr != nil && (g.held == nil || c.base.IsZero()) {
+	if callerErr != nil && (g.held == nil || c.base.IsZero()) {
 		return
 	}
-	if r.resolveRole(ctx, g, c, caller); c.problem != nil || c.arn.IsZero() {
+	if r.resolveRole(ctx, g, c, caller); c.arn.IsZero() {
 		return
 	}
 	if callerErr == nil {
@@ -146,7 +144,7 @@ func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, call
 // resolveRole finds the role of a claim. Only the seed's may be the controller's own, and must be.
 func (r *reconciler) resolveRole(ctx context.Context, g *gathered, c *claim, caller credentials.Caller) {
 	if g.seed {
-		c.arn, c.problem = ownRole(caller, c.Role)
+		c.arn, c.problem = ownRole(caller, c.Role) // no role if there is a problem
 		return
 	}
 	arn, err := c.base.Resolve(c.Role)
@@ -241,7 +239,7 @@ func (g *gathered) dropStaleFailure() {
 // decided takes over what the claim that decides says of the state.
 func (g *gathered) decided() {
 	c := g.claim
-	g.role, g.invalid, g.unready, g.undecided, g.verdict = c.arn.String(), c.problem, c.blocked, c.unknown, c.review.verdict
+	g.role, g.invalid, g.unready, g.undecided, g.verdict = c.arn.String(), c.problem, c.blocked, c.unknown, c.verdict
 	if c.rejected() || c.arn.IsZero() || c.owner == nil || len(g.wants) == 0 {
 		return
 	}

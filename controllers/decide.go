@@ -165,7 +165,7 @@ func decide(s state) decision {
 func (s state) judge() decision {
 	later := s.now.Add(refusedRetry)
 	switch {
-	case s.held != nil && s.held.ownRole != nil && !s.seed:
+	case s.holdsOwnRole():
 		return decision{verb: remove, reason: ReasonInvalidRole, note: s.held.ownRole.Error(), at: later}
 	case !s.wanted:
 		return s.unwanted()
@@ -184,6 +184,9 @@ func (s state) judge() decision {
 	}
 	return s.need()
 }
+
+// holdsOwnRole reports whether a Secret that is not the seed holds credentials of the controller's own role.
+func (s state) holdsOwnRole() bool { return s.held != nil && s.held.ownRole != nil && !s.seed }
 
 // unwanted keeps a Secret that no object asks for during the grace period, but never until its credentials die.
 func (s state) unwanted() decision {

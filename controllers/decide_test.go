@@ -52,21 +52,25 @@ func confirmed(s *state) { s.confirmed, s.askAt = true, s.now.Add(askAgain) }
 func undecidable(s *state) {
 	s.verdict, s.undecided, s.askAt = policy.Verdict{}, errors.New("who may"), s.now.Add(2*time.Second)
 }
+
 func ofOwnRole(s *state) {
 	if s.held != nil {
 		s.held.ownRole = errors.New("the controller's own")
 	}
 }
+
 func inUse(s *state) {
 	if s.held != nil {
 		s.held.inUse = true
 	}
 }
+
 func strippedOfLabels(s *state) {
 	if s.held != nil {
 		s.held.intact, s.held.repairable = false, true
 	}
 }
+
 func writtenOften(s *state) {
 	s.issueAt, s.repairAt = s.now.Add(20*time.Second), s.now.Add(20*time.Second)
 }

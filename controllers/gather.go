@@ -69,7 +69,8 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		r.resolve(ctx, g)
 	}
 	r.gatherPace(g)
-	return g, r.gatherOwnRole(ctx, g)
+	r.gatherOwnRole(ctx, g)
+	return g, nil
 }
 
 // gatherPace finds out when the Secret may be written again, and whether it is its turn to be deleted.
@@ -89,24 +90,23 @@ func (r *reconciler) gatherPace(g *gathered) {
 }
 
 // gatherOwnRole finds out whether the Secret holds what only the seed may hold, and whether the controller works with it.
-func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) error {
+func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) {
 	if g.held == nil || g.seed {
-		return nil
+		return
 	}
 	g.held.inUse = r.usesKey(g.held.credentials.AccessKeyID)
 	arn, err := role.ParseARN(g.held.role)
 	if err != nil {
-		return nil //nolint:nilerr // no role is not the controller's
+		return
 	}
 	if own, err := r.isOwnRole(ctx, arn); err != nil || !own {
-		return nil //nolint:nilerr // while it is not known, nothing is issued, and nothing is taken away
+		return // while it is not known, nothing is issued, and nothing is taken away
 	}
 	g.held.ownRole = errOwnRole(arn)
 	if g.held.inUse {
-		g.held.ownRole = fmt.Errorf("Secret %q holds the credentials that the controller itself works with, of its role %s, and is not renewed. Start the controller with --seed-secret=%s "+
+		g.held.ownRole = fmt.Errorf("the Secret %q holds the credentials that the controller itself works with, of its role %s, and is not renewed. Start the controller with --seed-secret=%s "+
 			"to have it renew them; see docs/bootstrap.md", g.name.Name, arn, g.name)
 	}
-	return nil
 }
 
 // inUseByController reports whether the controller works with what is in a Secret that it does not renew.

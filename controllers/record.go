@@ -172,13 +172,7 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 		r.pods.forgive(g.entitled(), g.name.Name, ReasonRemovalDelayed)
 	}
 	for _, f := range g.claim.forbidden {
-		note := f.reason
-		switch {
-		case g.dryRun:
-			note = dryRun + note
-		case g.review.verdict.Allowed && g.held != nil:
-			note = sharedNote(g) + note
-		}
+		note := g.forbiddenNote(f)
 		var news int
 		for _, w := range f.wants {
 			if r.pods.tell(w.pod, g.name.Name, ReasonRoleForbidden) {
@@ -187,6 +181,18 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 			}
 		}
 		r.countRefused(log, ReasonRoleForbidden, note, news)
+	}
+}
+
+// forbiddenNote says why pods may not have the role, and whether they get it all the same.
+func (g *gathered) forbiddenNote(f refusedPods) string {
+	switch {
+	case g.dryRun:
+		return dryRun + f.reason
+	case g.review.verdict.Allowed && g.held != nil:
+		return sharedNote(g) + f.reason
+	default:
+		return f.reason
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -46,7 +47,7 @@ func (r *reviewer) RoundTrip(request *http.Request) (*http.Response, error) {
 func (r *reviewer) says(code int, body any) {
 	text, _ := json.Marshal(body) //nolint:errchkjson // objects of the API
 	r.answer.Store(&http.Response{
-		StatusCode: code, Status: fmt.Sprint(code), Header: http.Header{"Content-Type": {"application/json"}},
+		StatusCode: code, Status: strconv.Itoa(code), Header: http.Header{"Content-Type": {"application/json"}},
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: repeatable(text),
 	})
 }

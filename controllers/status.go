@@ -69,7 +69,7 @@ func (c *claim) rejection() (reason, note string) {
 	if c.problem != nil {
 		return ReasonInvalidRole, c.problem.Error()
 	}
-	return ReasonRoleForbidden, c.review.verdict.Reason
+	return ReasonRoleForbidden, c.verdict.Reason
 }
 
 // serving are the credentials that are in the Secret now, and whose they are; nil if there are none that are of any use.
@@ -119,10 +119,10 @@ func (g *gathered) authorized(d decision) *metav1.Condition {
 		c.Message = unknown.Error()
 	case of.wouldRefuse != "":
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, dryRun+of.wouldRefuse
-	case of.review.verdict.Allowed:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, of.review.verdict.Reason
+	case of.verdict.Allowed:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, of.verdict.Reason
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, of.review.verdict.Reason
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, of.verdict.Reason
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -18,10 +19,10 @@ import (
 
 func keyOf(o client.Object) types.NamespacedName { return client.ObjectKeyFromObject(o) }
 
-// patchAs changes a Secret as another writer does.
-func (w *world) patchAs(name, manager, patch string) {
+// patchAs changes the Secret of the role orders as another writer does.
+func (w *world) patchAs(manager, patch string) {
 	w.t.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "aws-iam-orders"}}
 	err := w.Patch(w.t.Context(), s, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(manager))
 	if !apierrors.IsNotFound(err) { // it may be gone at the moment
 		w.must(err)
@@ -33,7 +34,7 @@ func TestWriters_EditsCostFewCalls(t *testing.T) {
 	const edits = 60
 	for name, edit := range map[string]func(*world, int){
 		"overwritten": func(w *world, i int) {
-			w.patchAs("aws-iam-orders", "vandal", fmt.Sprintf(`{"data":{"credentials.json":null},"metadata":{"annotations":{"n":"%d"}}}`, i))
+			w.patchAs("vandal", fmt.Sprintf(`{"data":{"credentials.json":null},"metadata":{"annotations":{"n":"%d"}}}`, i))
 		},
 		"deleted": func(w *world, _ int) {
 			w.must(client.IgnoreNotFound(w.Delete(w.t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "aws-iam-orders"}})))
@@ -94,11 +95,11 @@ func TestWriters_WhatSurroundsCredentialsIsRepairedWithoutSTS(t *testing.T) {
 			w.start()
 			w.pod("app", role("orders"))
 			before := w.wait("aws-iam-orders")
-			w.patchAs("aws-iam-orders", "other", patch)
+			w.patchAs("other", patch)
 			w.eventually("repaired", func() bool {
 				now := w.secret("aws-iam-orders")
 				return w.isGood(now) && now.ResourceVersion != before.ResourceVersion && accessKey(now) == accessKey(before) && len(now.Data) == len(before.Data) && len(now.OwnerReferences) == 0 &&
-					string(now.Data["config"]) == string(before.Data["config"])
+					bytes.Equal(now.Data["config"], before.Data["config"])
 			})
 			if n := w.assumed("*"); n != 1 {
 				t.Errorf("%d calls of STS", n)
@@ -117,13 +118,13 @@ func TestWriters_WhatTheCacheDoesNotKeepStays(t *testing.T) {
 	for i := range big {
 		big[i] = 'x'
 	}
-	w.patchAs("aws-iam-orders", "other", `{"metadata":{"annotations":{"big":"`+string(big)+`"},"finalizers":["example.org/hold"]}}`)
-	w.patchAs("aws-iam-orders", "other", `{"data":{"expire":null}}`)
+	w.patchAs("other", `{"metadata":{"annotations":{"big":"`+string(big)+`"},"finalizers":["example.org/hold"]}}`)
+	w.patchAs("other", `{"data":{"expire":null}}`)
 	now := w.waitOther(before)
 	if len(now.Annotations["big"]) != len(big) || len(now.Finalizers) != 1 {
 		t.Errorf("%d bytes of the annotation are left, finalizers %v", len(now.Annotations["big"]), now.Finalizers)
 	}
-	w.patchAs("aws-iam-orders", "other", `{"metadata":{"finalizers":null}}`)
+	w.patchAs("other", `{"metadata":{"finalizers":null}}`)
 }
 
 // Two instances that serve the same namespace by mistake notice each other, and do not spend all calls of STS on that.

@@ -16,11 +16,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/fairqueue"
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -186,12 +188,20 @@ func watched(modes []string, roles bool) []client.Object {
 	return all
 }
 
+// newQueue returns what makes the queue of a controller with so many workers.
+func newQueue(workers int) func(string, workqueue.TypedRateLimiter[reconcile.Request]) queue {
+	return func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) queue {
+		return fairqueue.New(fairqueue.Options{Name: name, Workers: workers, RateLimiter: limiter, Metrics: ctrlmetrics.Registry})
+	}
+}
+
 // addController ties the reconciler to its sources.
 func addController(m manager.Manager, o Options, core *Core, seed *seedWatch) error {
 	c, err := controller.New("secret", m, controller.Options{
 		SkipNameValidation:      new(true),
 		MaxConcurrentReconciles: o.MaxConcurrentReconciles,
 		ReconciliationTimeout:   reconcileTimeout,
+		NewQueue:                newQueue(o.MaxConcurrentReconciles),
 		RateLimiter:             core.Retries(),
 		Reconciler:              core,
 		LogConstructor: func(request *reconcile.Request) logr.Logger {

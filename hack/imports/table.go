@@ -10,12 +10,15 @@ var table = map[string][]string{
 	"pkg/demand": {"api", "pkg/role", kubernetesAPI, kubernetesTypes},
 	"pkg/policy": {"pkg/role", "pkg/demand", kubernetesAPI, kubernetesTypes},
 	"pkg/credentials": {
-		"pkg/role", awsSDK, "github.com/aws/smithy-go",
-		"golang.org/x/sync/singleflight", "golang.org/x/time/rate",
+		"pkg/role", "pkg/fairrate", awsSDK, "github.com/aws/smithy-go", "golang.org/x/sync/singleflight",
 	},
 	"pkg/secret":  {"pkg/role", "pkg/demand", "pkg/credentials", kubernetesAPI, kubernetesTypes},
 	"pkg/refresh": {},
-	"pkg/metrics": {"github.com/prometheus/client_golang"},
+	"pkg/fairqueue": {
+		controllerRuntime, kubernetesClient, "k8s.io/utils/clock", "github.com/prometheus/client_golang",
+	},
+	"pkg/fairrate": {"golang.org/x/time/rate"},
+	"pkg/metrics":  {"github.com/prometheus/client_golang"},
 
 	"controllers": {
 		"api", "pkg", controllerRuntime, kubernetesAPI, kubernetesTypes, kubernetesClient,

@@ -20,8 +20,8 @@ import (
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/logging"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
+	"kube-aws-iam-controller/pkg/fairrate"
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -34,7 +34,7 @@ type Options struct {
 	Intermediate Session
 	// Seeded lets the Client have no credentials but those that Plant gives it.
 	Seeded bool
-	// QPS is how many roles are assumed in a second at most; the burst is the same.
+	// QPS is how many roles are assumed in a second at most; the burst is the same. Namespaces that wait take turns.
 	QPS float64
 	// Now is the time by the machine's clock, which may be wrong.
 	Now func() time.Time
@@ -55,7 +55,7 @@ type Client struct {
 	base        *aws.CredentialsCache // what the environment gives, or the seed
 	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
 	sts         *sts.Client
-	limit       *rate.Limiter
+	limit       *fairrate.Limiter
 	seed        *atomic.Pointer[Seed]
 	refusedSeed *atomic.Pointer[Seed]      // the one that STS refused last
 	expires     *atomic.Pointer[time.Time] // when what base last gave expires
@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		return retry.AddWithMaxAttempts(retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff), cmp.Or(cfg.RetryMaxAttempts, maxAttempts))
 	}))
 	c := &Client{
-		options: o, config: cfg, limit: rate.NewLimiter(rate.Limit(o.QPS), max(1, int(o.QPS))),
+		options: o, config: cfg, limit: fairrate.New(o.QPS, max(1, int(o.QPS))),
 		clock: newClock(&o),
 		seed:  &atomic.Pointer[Seed]{}, refusedSeed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
 		identity: &ownIdentity{hub: o.Intermediate.Role.ID()},
@@ -199,7 +199,7 @@ func (c *Client) Region() string { return c.config.Region }
 // Assume returns credentials for a session, or an *Error. They are complete, not expired, and nobody else has them. If the
 // controller's own credentials are refused as expired, it reads them anew and tries once more.
 func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
-	if err := c.limit.Wait(ctx); err != nil {
+	if err := c.limit.Wait(ctx, s.Namespace); err != nil {
 		return Credentials{}, &Error{Kind: Throttled, Code: "LocalRateLimit", message: fmt.Sprintf("more roles are wanted than --sts-qps allows: credentials of role %s are late", s.Role)}
 	}
 	caller, err := c.Caller(ctx)

@@ -23,6 +23,9 @@ var cases = []benchCase{
 	{"4,000 refreshes in a quarter of a session", inWorld(unaudited, refreshes)},
 	{"100 pods a second come and go", inWorld(audited, churn)},
 	{"the leader goes", inWorld(unaudited, failover)},
+	{"a namespace's 4,000 Secrets are deleted", inWorld(unaudited, deleteCollection)},
+	{"a namespace changes 10,000 AWSIAMRoles", inWorld(unaudited, rolesFlood)},
+	{"a namespace changes RoleBindings for a minute", inWorld(audited, bindingStorm)},
 }
 
 // onePod is how long a pod waits whose controller has nothing else to do.

@@ -217,19 +217,20 @@ func (w *world) create(ctx context.Context, pods []*corev1.Pod, perSecond float6
 	return wanted, group.Wait()
 }
 
-// arrivals notes when each Secret was first seen by a watch.
+// arrivals notes when each Secret was first seen by a watch, and how it is renewed.
 type arrivals struct {
-	lock sync.Mutex
-	at   map[types.NamespacedName]time.Time
+	lock     sync.Mutex
+	at       map[types.NamespacedName]time.Time
+	renewals map[types.NamespacedName]renewal
 }
 
 func watchSecrets(ctx context.Context, direct kubernetes.Interface) (*arrivals, error) {
-	a := &arrivals{at: map[types.NamespacedName]time.Time{}}
+	a := &arrivals{at: map[types.NamespacedName]time.Time{}, renewals: map[types.NamespacedName]renewal{}}
 	// An informer, as the API server closes watches that lag; of whole Secrets, as it encodes them for the controller anyway.
 	informer := informers.NewFilteredSecretInformer(direct, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = labels.Set{secret.OwnerLabel: secret.OwnerValue}.String()
 	})
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: a.note}); err != nil {
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: a.note, UpdateFunc: a.noteRenewal}); err != nil {
 		return nil, err
 	}
 	go informer.RunWithContext(ctx)

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/hack/sandbox"
+	"kube-aws-iam-controller/pkg/refresh"
+	"kube-aws-iam-controller/pkg/secret"
+)
+
+const (
+	// manyRoles is how many AWSIAMRoles a namespace has that wants to have the controller to itself.
+	manyRoles = 10_000
+	// roleSession is the session that they ask for, and shortSession what STS gives to all: each Secret is then
+	// due half a minute to a minute after it was issued.
+	roleSession, shortSession = 15 * time.Minute, 8 * time.Minute
+	// lateRefresh is how late a refresh can be.
+	lateRefresh = 2 * time.Second
+	// refreshLimit is the default of --refresh-limit.
+	refreshLimit = 30 * time.Minute
+)
+
+// rolesFlood is how long new pods of a namespace wait, and how late refreshes are, while another namespace creates
+// AWSIAMRoles and changes them without pause.
+func rolesFlood(ctx context.Context, w *world) ([]figure, error) {
+	const others, secretsOfEach = 10, 20
+	w.STS.SetSessionLifetime(shortSession)
+	_, names, err := w.serving(ctx, 2+others)
+	if err != nil {
+		return nil, err
+	}
+	var pods []*corev1.Pod
+	for i := range others * secretsOfEach {
+		name := fmt.Sprintf("other-%d", i)
+		pods = append(pods, wanting(names[2+i%others], name, name))
+	}
+	if _, err := w.wait(ctx, pods, unlimited); err != nil {
+		return nil, err
+	}
+
+	var f newcomerFigures
+	flood := roleFlood{client: w.Cluster, namespace: names[1]}
+	flooding, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return flood.run(flooding) })
+	group.Go(func() error {
+		defer stop()
+		for i := range loads {
+			if err := f.measure(ctx, w, names[0], fmt.Sprintf("flood-%d", i)); err != nil {
+				return err
+			}
+		}
+		return w.secrets.renewed(ctx, pods)
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return append(f.figures(),
+		seconds("refreshes of others: the latest after it was due", w.secrets.latest(pods)).atMost(lateRefresh.Seconds()),
+		number("AWSIAMRoles changed a second", round(flood.rate())),
+		number("STS calls", float64(w.assumed())),
+	), nil
+}
+
+// roleFlood creates AWSIAMRoles and then changes them, as fast as the API server takes it.
+type roleFlood struct {
+	client    client.Client
+	namespace string
+	changes   atomic.Int64
+	began     time.Time // of the changes
+	lasted    time.Duration
+}
+
+// run creates all and changes one after the other until the context is done.
+func (f *roleFlood) run(ctx context.Context) error {
+	create := func(i int) error { return f.client.Create(ctx, f.role(i)) }
+	if err := inParallel(ctx, manyRoles, create); err != nil {
+		return err
+	}
+	f.began = time.Now()
+	defer func() { f.lasted = time.Since(f.began) }()
+	for round := 1; ctx.Err() == nil; round++ {
+		patch := fmt.Appendf(nil, `{"spec":{"roleSessionDuration":%d}}`, int(roleSession.Seconds())+round)
+		err := inParallel(ctx, manyRoles, func(i int) error {
+			f.changes.Add(1)
+			return f.client.Patch(ctx, f.role(i), client.RawPatch(types.MergePatchType, patch))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inParallel calls a function for each number below n, creators of them at the same time, until the context is done.
+func inParallel(ctx context.Context, n int, do func(int) error) error {
+	group, _ := errgroup.WithContext(ctx)
+	group.SetLimit(creators)
+	for i := range n {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if err := do(i); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (f *roleFlood) role(i int) *v1.AWSIAMRole {
+	name := fmt.Sprintf("flood-%d", i)
+	return &v1.AWSIAMRole{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
+		Spec:       v1.AWSIAMRoleSpec{RoleReference: name, RoleSessionDuration: int64(roleSession.Seconds())},
+	}
+}
+
+func (f *roleFlood) rate() float64 {
+	return float64(f.changes.Load()) / max(f.lasted.Seconds(), 1)
+}
+
+// renewal is what is known of the refreshes of a Secret.
+type renewal struct {
+	times int
+	// latest is the longest time from when a refresh was due until it was seen.
+	latest time.Duration
+}
+
+// noteRenewal notes when a Secret has new credentials, and how late that is.
+func (a *arrivals) noteRenewal(before, after any) {
+	was, _ := before.(*corev1.Secret)
+	is, _ := after.(*corev1.Secret)
+	if was == nil || is == nil || string(was.Data[secret.ExpireKey]) == string(is.Data[secret.ExpireKey]) {
+		return
+	}
+	issued, expires, err := secret.ReadLifetime(was)
+	if err != nil {
+		return
+	}
+	name, life := client.ObjectKeyFromObject(is), refresh.Lifetime{Issued: issued, Expires: expires}
+	late := time.Since(life.Due(refreshLimit, refresh.Spread(name.String(), life)))
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	r := a.renewals[name]
+	a.renewals[name] = renewal{r.times + 1, max(r.latest, late)}
+}
+
+// renewed waits until each Secret that pods want was renewed.
+func (a *arrivals) renewed(ctx context.Context, pods []*corev1.Pod) error {
+	return sandbox.Await(ctx, "all Secrets of others are renewed", func() (bool, error) {
+		a.lock.Lock()
+		defer a.lock.Unlock()
+		return !slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return a.renewals[secretsOf(pod)[0]].times == 0 }), nil
+	})
+}
+
+// latest is how late the latest refresh was of the Secrets that pods want.
+func (a *arrivals) latest(pods []*corev1.Pod) (latest time.Duration) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	for _, pod := range pods {
+		latest = max(latest, a.renewals[secretsOf(pod)[0]].latest)
+	}
+	return latest
+}

@@ -103,7 +103,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	priority := priorityBackground
 	if g.seed {
-		priority = priorityUrgent // all others depend on it
+		priority = priorityOwn
 	}
 	return reconcile.Result{RequeueAfter: max(minRequeue, r.until(at, g.now)), Priority: &priority}, nil
 }

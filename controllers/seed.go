@@ -194,7 +194,7 @@ type seedSource struct{ *seedWatch }
 
 // Start implements source.Source.
 func (s seedSource) Start(_ context.Context, q queue) error {
-	s.listen(func() { enqueue(q, s.name, priorityUrgent) })
+	s.listen(func() { enqueue(q, s.name, priorityOwn) })
 	return nil
 }
 

@@ -14,16 +14,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"kube-aws-iam-controller/pkg/fairqueue"
 	"kube-aws-iam-controller/pkg/refresh"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// The order in which work is done. A pod that waits for its Secret goes before a refresh that is due, of which there may be
-// thousands; but one that has been due for long goes first of all, so that new pods can never starve it.
+// The order in which the work of a namespace is done. A pod that waits for its Secret goes before a refresh that is due, of which there can be
+// thousands; one that has been due for long goes first, so that the namespace's new pods do not delay it further. Between namespaces, waiting
+// and urgent work is the same: see pkg/fairqueue. The controller's own credentials go before all others, which depend on them.
 const (
 	priorityBackground = -10
 	priorityWaiting    = 0
 	priorityUrgent     = 10
+	priorityOwn        = fairqueue.Exclusive
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

@@ -254,7 +254,6 @@ func (q *Queue) GetWithPriority() (request reconcile.Request, priority int, shut
 		q.promote(now)
 		if i := q.ready.next(); i != nil {
 			q.hand(i, now)
-			q.changed.Signal() // there may be more
 			return i.request, i.priority, false
 		}
 		q.arm(now)

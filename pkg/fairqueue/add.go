@@ -1,0 +1,125 @@
+package fairqueue
+
+import (
+	"container/heap"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Add implements workqueue.TypedInterface.
+func (q *Queue) Add(request reconcile.Request) {
+	q.AddWithOpts(priorityqueue.AddOpts{}, request)
+}
+
+// AddAfter implements workqueue.TypedDelayingInterface.
+func (q *Queue) AddAfter(request reconcile.Request, after time.Duration) {
+	q.AddWithOpts(priorityqueue.AddOpts{After: after}, request)
+}
+
+// AddRateLimited implements workqueue.TypedRateLimitingInterface.
+func (q *Queue) AddRateLimited(request reconcile.Request) {
+	q.AddWithOpts(priorityqueue.AddOpts{RateLimited: true}, request)
+}
+
+// AddWithOpts implements priorityqueue.PriorityQueue.
+func (q *Queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
+	q.lock.Lock()
+	defer q.lock.Unlock()
+	if q.shutDown {
+		return
+	}
+	now := q.clock.Now()
+	q.promote(now)
+	for _, request := range requests {
+		after := o.After
+		if o.RateLimited {
+			if backoff := q.rateLimiter.When(request); after == 0 || backoff < after {
+				after = backoff
+			}
+		}
+		var readyAt time.Time
+		if after > 0 {
+			readyAt = now.Add(after)
+			q.metrics.retry()
+		}
+		q.add(request, priorityOf(o), readyAt, now)
+	}
+	q.arm(now)
+}
+
+func priorityOf(o priorityqueue.AddOpts) int {
+	if o.Priority == nil {
+		return 0
+	}
+	return *o.Priority
+}
+
+// add adds a request, or raises the one that is there. A zero readyAt is for at once.
+func (q *Queue) add(request reconcile.Request, priority int, readyAt, now time.Time) {
+	i, ok := q.items[request]
+	switch {
+	case !ok:
+		i = &item{request: request, priority: priority, readyAt: readyAt}
+		q.items[request] = i
+		q.place(i, now)
+	case i.readyAt.IsZero(): // it is ready already
+		if priority > i.priority {
+			q.raise(i, priority)
+		}
+	default:
+		heap.Remove(&q.delayed, i.index)
+		i.priority = max(i.priority, priority)
+		if readyAt.Before(i.readyAt) {
+			i.readyAt = readyAt
+		}
+		q.place(i, now)
+	}
+}
+
+// place puts an item that is in no heap where it belongs.
+func (q *Queue) place(i *item, now time.Time) {
+	q.added++
+	i.added = q.added
+	if !i.readyAt.IsZero() {
+		heap.Push(&q.delayed, i)
+		return
+	}
+	i.readySince = now
+	q.depth++
+	q.metrics.added(i.priority)
+	q.release(i)
+}
+
+// release makes an item available, unless its request is being processed: then Done does so.
+func (q *Queue) release(i *item) {
+	if _, busy := q.processing[i.request]; busy {
+		return
+	}
+	q.ready.push(i)
+	q.changed.Signal()
+}
+
+// raise gives a ready item a higher priority, as the last one of that priority.
+func (q *Queue) raise(i *item, priority int) {
+	q.metrics.raised(i.priority, priority)
+	q.added++
+	i.added = q.added
+	if i.line == nil { // its request is being processed
+		i.priority = priority
+		return
+	}
+	q.ready.raise(i, priority)
+	q.changed.Signal()
+}
+
+// promote makes the items ready whose delay is over.
+func (q *Queue) promote(now time.Time) {
+	for len(q.delayed) > 0 && !q.delayed[0].readyAt.After(now) {
+		i := q.delayed[0]
+		heap.Pop(&q.delayed)
+		i.readyAt = time.Time{}
+		q.place(i, now)
+	}
+}

@@ -1,0 +1,223 @@
+package fairqueue_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kube-aws-iam-controller/pkg/fairqueue"
+)
+
+// worker takes an item in the background; the channel has it once it did.
+func (q testQueue) worker() <-chan string {
+	got := make(chan string, 1)
+	go func() {
+		if r, shutDown := q.Get(); shutDown {
+			got <- "shutdown"
+		} else {
+			got <- r.String()
+		}
+	}()
+	synctest.Wait()
+	return got
+}
+
+// arrived returns what a worker got, "" if it still waits.
+func arrived(worker <-chan string) string {
+	synctest.Wait()
+	select {
+	case key := <-worker:
+		return key
+	default:
+		return ""
+	}
+}
+
+// inBubble runs a test in which goroutines can wait for a queue with the bubble's clock.
+func inBubble(t *testing.T, workers int, test func(t *testing.T, q testQueue)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue{fairqueue.New(fairqueue.Options{Workers: workers}), t, nil}
+		defer q.ShutDown()
+		test(t, q)
+	})
+}
+
+func TestQueue_GetWaits(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, q testQueue) {
+		first, second, third := q.worker(), q.worker(), q.worker()
+		q.add(waiting, time.Minute, "a/late")
+		q.add(waiting, time.Second, "a/soon b/soon")
+		if got := arrived(first) + arrived(second) + arrived(third); got != "" {
+			t.Fatalf("got %s before its time", got)
+		}
+		time.Sleep(time.Second)
+		var got []string
+		for _, worker := range []<-chan string{first, second, third} {
+			got = append(got, arrived(worker))
+		}
+		if all := strings.Join(got, ""); all != "a/soonb/soon" && all != "b/soona/soon" {
+			t.Errorf("got %q when the delays of two were over", got)
+		}
+		time.Sleep(time.Minute)
+		if all := arrived(first) + arrived(second) + arrived(third); all != "a/late" {
+			t.Errorf("got %q", all)
+		}
+	})
+}
+
+func TestQueue_GetWaitsForDone(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, q testQueue) {
+		q.add(waiting, 0, "a/1")
+		q.get()
+		q.add(waiting, 0, "a/1")
+		worker := q.worker()
+		if got := arrived(worker); got != "" {
+			t.Fatalf("%s was handed out twice", got)
+		}
+		q.Done(request("a/1"))
+		if got := arrived(worker); got != "a/1" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// One namespace cannot hold all workers, and the others are served at once.
+func TestQueue_ShareOfWorkers(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		workers          int
+		one, both, three int // items in process: of one namespace alone, of it and a second, and of all three
+	}{
+		{"one worker", 1, 1, 1, 1},
+		{"few workers", 4, 4, 4, 4},
+		{"eight workers", 8, 7, 8, 8},
+		{"64 workers", 64, 56, 63, 64},
+		{"an unknown number", 0, 100, 200, 300},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, row.workers, func(t *testing.T, q testQueue) {
+				got := make(chan string, 1000)
+				workers := row.workers
+				if workers == 0 {
+					workers = 300
+				}
+				for range workers {
+					go func() {
+						if r, shutDown := q.Get(); !shutDown {
+							got <- r.Namespace
+						}
+					}()
+				}
+				for i, want := range []int{row.one, row.both, row.three} {
+					for n := range 100 {
+						q.Add(request(string(rune('a'+i)) + "/" + string(rune('0'+n))))
+					}
+					synctest.Wait()
+					if len(got) != want {
+						t.Errorf("%d items of %d namespaces are in process, want %d", len(got), i+1, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// What a namespace cannot have for its share, it gets when an item of its own is done.
+func TestQueue_ShareMovesOn(t *testing.T) {
+	inBubble(t, 8, func(t *testing.T, q testQueue) {
+		q.add(waiting, 0, "a/1 a/2 a/3 a/4 a/5 a/6 a/7 a/8")
+		for range 7 {
+			q.get()
+		}
+		worker := q.worker()
+		if got := arrived(worker); got != "" {
+			t.Fatalf("%s got the last worker", got)
+		}
+		q.Done(request("a/3"))
+		if got := arrived(worker); got != "a/8" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestQueue_ShutDown(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, q testQueue) {
+		first, second := q.worker(), q.worker()
+		q.add(waiting, time.Minute, "a/1")
+		if q.ShuttingDown() {
+			t.Error("it is shutting down before")
+		}
+		q.ShutDownWithDrain()
+		q.ShutDown()
+		if got := arrived(first) + arrived(second); got != "shutdownshutdown" {
+			t.Errorf("the workers got %q", got)
+		}
+		q.add(waiting, 0, "a/2")
+		if got := arrived(q.worker()); got != "shutdown" || !q.ShuttingDown() || q.Len() != 0 {
+			t.Errorf("afterwards a worker got %q of %d", got, q.Len())
+		}
+	})
+}
+
+// Workers that a namespace with much slow work has taken do not delay another one: with 64 workers of 1.5 s each,
+// all of which began at the same time, its items are processed at once.
+func TestQueue_SlowWorkDelaysNoOtherNamespace(t *testing.T) {
+	inBubble(t, 64, func(t *testing.T, q testQueue) {
+		var lock sync.Mutex
+		added, waited := map[string]time.Time{}, map[string]time.Duration{}
+		inProcess := map[string]bool{}
+		work := func() {
+			for {
+				r, shutDown := q.Get()
+				if shutDown {
+					return
+				}
+				lock.Lock()
+				if inProcess[r.String()] {
+					t.Errorf("%s is processed twice at the same time", r)
+				}
+				inProcess[r.String()] = true
+				waited[r.String()] = time.Since(added[r.String()])
+				lock.Unlock()
+
+				time.Sleep(1500 * time.Millisecond)
+
+				lock.Lock()
+				inProcess[r.String()] = false
+				lock.Unlock()
+				q.Done(r)
+			}
+		}
+		for range 64 {
+			go work()
+		}
+		add := func(key string) {
+			lock.Lock()
+			added[key] = time.Now()
+			lock.Unlock()
+			q.Add(request(key))
+		}
+		for i := range 1000 {
+			add(fmt.Sprintf("a/%d", i))
+		}
+		for i := range 20 {
+			time.Sleep(250 * time.Millisecond)
+			add(fmt.Sprintf("b/%d", i))
+		}
+		time.Sleep(time.Minute)
+		lock.Lock()
+		defer lock.Unlock()
+		if len(waited) != 1020 {
+			t.Errorf("%d items were processed, want 1020", len(waited))
+		}
+		for i := range 20 {
+			if w := waited[fmt.Sprintf("b/%d", i)]; w > 0 {
+				t.Errorf("item %d of the other namespace waited %s", i, w)
+			}
+		}
+	})
+}

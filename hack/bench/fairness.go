@@ -108,12 +108,12 @@ func deleteCollection(ctx context.Context, w *world) ([]figure, error) {
 	for i := range loads {
 		namespace := names[1+i/twice]
 		began := time.Now()
-		group, ctx := errgroup.WithContext(ctx)
+		group, during := errgroup.WithContext(ctx)
 		group.Go(func() error {
 			ours := metav1.ListOptions{LabelSelector: labels.Set{secret.OwnerLabel: secret.OwnerValue}.String()}
-			return w.direct.CoreV1().Secrets(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, ours)
+			return w.direct.CoreV1().Secrets(namespace).DeleteCollection(during, metav1.DeleteOptions{}, ours)
 		})
-		group.Go(func() error { return f.measure(ctx, w, names[0], fmt.Sprintf("deletion-%d", i)) })
+		group.Go(func() error { return f.measure(during, w, names[0], fmt.Sprintf("deletion-%d", i)) })
 		if err := group.Wait(); err != nil {
 			return nil, err
 		}

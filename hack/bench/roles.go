@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -145,7 +146,7 @@ type renewal struct {
 func (a *arrivals) noteRenewal(before, after any) {
 	was, _ := before.(*corev1.Secret)
 	is, _ := after.(*corev1.Secret)
-	if was == nil || is == nil || string(was.Data[secret.ExpireKey]) == string(is.Data[secret.ExpireKey]) {
+	if was == nil || is == nil || bytes.Equal(was.Data[secret.ExpireKey], is.Data[secret.ExpireKey]) {
 		return
 	}
 	issued, expires, err := secret.ReadLifetime(was)

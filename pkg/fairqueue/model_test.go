@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,12 +141,8 @@ func (m *model) checkTurn(available map[string]entry, namespace, ofClass string)
 			m.since[line] = nil
 			continue
 		}
-		if m.inProcess(other) == m.inProcess(namespace) {
-			for _, served := range m.since[line] {
-				if served == namespace {
-					return fmt.Errorf("%s was served again while %s waited", namespace, other)
-				}
-			}
+		if m.inProcess(other) == m.inProcess(namespace) && slices.Contains(m.since[line], namespace) {
+			return fmt.Errorf("%s was served again while %s waited", namespace, other)
 		}
 		m.since[line] = append(m.since[line], namespace)
 	}
@@ -167,7 +164,8 @@ func (m *model) step(random *rand.Rand) error {
 	switch random.IntN(8) {
 	case 0, 1, 2:
 		priorities := []int{background, background, waiting, waiting, waiting, urgent, fairqueue.Exclusive}
-		m.add(priorities[random.IntN(len(priorities))], max(0, time.Duration(random.IntN(9)-5))*time.Second, key)
+		delays := []time.Duration{0, 0, 0, time.Second, 2 * time.Second, 3 * time.Second}
+		m.add(priorities[random.IntN(len(priorities))], delays[random.IntN(len(delays))], key)
 	case 3:
 		m.clock.Step(time.Second)
 	case 4, 5:

@@ -58,7 +58,7 @@ type Queue struct {
 	metrics     *metrics
 
 	lock sync.Mutex
-	// changed is signalled when an item may have become available, or at the shutdown.
+	// changed wakes a worker when an item can have become available, or at the shutdown.
 	changed *sync.Cond
 	// items has all requests that are delayed or ready, or are to be ready when they are no longer processed.
 	items      map[reconcile.Request]*item

@@ -160,7 +160,7 @@ func (s *schedule) next() *item {
 			continue
 		}
 		l := s.lines[c][0]
-		if c != exclusive && !s.mayHaveAnother(l.namespace) {
+		if c != exclusive && !s.canHaveAnother(l.namespace) {
 			continue
 		}
 		s.countRun(c)
@@ -169,9 +169,9 @@ func (s *schedule) next() *item {
 	return nil
 }
 
-// mayHaveAnother reports whether one more worker leaves enough of them to others. What is free bounds
+// canHaveAnother reports whether one more worker leaves enough of them to others. What is free bounds
 // what one namespace can hold, so that some workers stay free for a namespace that has none.
-func (s *schedule) mayHaveAnother(n *namespace) bool {
+func (s *schedule) canHaveAnother(n *namespace) bool {
 	return s.workers == 0 || n.inProcess == 0 || n.inProcess < workersPerFree*(s.workers-s.inProcess)
 }
 
@@ -225,11 +225,19 @@ func (s *schedule) drop(n *namespace) {
 	delete(s.namespaces, n.name)
 }
 
-// ordered implements heap.Interface for elements that know their place in it.
-type ordered[E interface {
+// placed is an element of a heap that knows its place in it.
+type placed[E any] interface {
 	before(E) bool
 	moved(to int)
-}] []E
+}
+
+var (
+	_ placed[*item] = &item{}
+	_ placed[*line] = &line{}
+)
+
+// ordered implements heap.Interface.
+type ordered[E placed[E]] []E
 
 func (o ordered[E]) Len() int           { return len(o) }
 func (o ordered[E]) Less(i, j int) bool { return o[i].before(o[j]) }
@@ -242,7 +250,7 @@ func (o ordered[E]) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (o *ordered[E]) Push(x any) {
-	e := x.(E) //nolint:forcetypeassert // only heap.Push calls it
+	e, _ := x.(E)
 	e.moved(len(*o))
 	*o = append(*o, e)
 }

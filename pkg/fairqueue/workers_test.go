@@ -37,22 +37,22 @@ func arrived(worker <-chan string) string {
 }
 
 // inBubble runs a test in which goroutines can wait for a queue with the bubble's clock.
-func inBubble(t *testing.T, workers int, test func(t *testing.T, q testQueue)) {
+func inBubble(t *testing.T, workers int, test func(q testQueue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		q := testQueue{fairqueue.New(fairqueue.Options{Workers: workers}), t, nil}
 		defer q.ShutDown()
-		test(t, q)
+		test(q)
 	})
 }
 
 func TestQueue_GetWaits(t *testing.T) {
-	inBubble(t, 0, func(t *testing.T, q testQueue) {
+	inBubble(t, 0, func(q testQueue) {
 		first, second, third := q.worker(), q.worker(), q.worker()
 		q.add(waiting, time.Minute, "a/late")
 		q.add(waiting, time.Second, "a/soon b/soon")
 		if got := arrived(first) + arrived(second) + arrived(third); got != "" {
-			t.Fatalf("got %s before its time", got)
+			q.t.Fatalf("got %s before its time", got)
 		}
 		time.Sleep(time.Second)
 		var got []string
@@ -60,27 +60,27 @@ func TestQueue_GetWaits(t *testing.T) {
 			got = append(got, arrived(worker))
 		}
 		if all := strings.Join(got, ""); all != "a/soonb/soon" && all != "b/soona/soon" {
-			t.Errorf("got %q when the delays of two were over", got)
+			q.t.Errorf("got %q when the delays of two were over", got)
 		}
 		time.Sleep(time.Minute)
 		if all := arrived(first) + arrived(second) + arrived(third); all != "a/late" {
-			t.Errorf("got %q", all)
+			q.t.Errorf("got %q", all)
 		}
 	})
 }
 
 func TestQueue_GetWaitsForDone(t *testing.T) {
-	inBubble(t, 0, func(t *testing.T, q testQueue) {
+	inBubble(t, 0, func(q testQueue) {
 		q.add(waiting, 0, "a/1")
 		q.get()
 		q.add(waiting, 0, "a/1")
 		worker := q.worker()
 		if got := arrived(worker); got != "" {
-			t.Fatalf("%s was handed out twice", got)
+			q.t.Fatalf("%s was handed out twice", got)
 		}
 		q.Done(request("a/1"))
 		if got := arrived(worker); got != "a/1" {
-			t.Errorf("got %q", got)
+			q.t.Errorf("got %q", got)
 		}
 	})
 }
@@ -99,7 +99,7 @@ func TestQueue_ShareOfWorkers(t *testing.T) {
 		{"an unknown number", 0, 100, 200, 300},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			inBubble(t, row.workers, func(t *testing.T, q testQueue) {
+			inBubble(t, row.workers, func(q testQueue) {
 				got := make(chan string, 1000)
 				workers := row.workers
 				if workers == 0 {
@@ -118,7 +118,7 @@ func TestQueue_ShareOfWorkers(t *testing.T) {
 					}
 					synctest.Wait()
 					if len(got) != want {
-						t.Errorf("%d items of %d namespaces are in process, want %d", len(got), i+1, want)
+						q.t.Errorf("%d items of %d namespaces are in process, want %d", len(got), i+1, want)
 					}
 				}
 			})
@@ -128,37 +128,37 @@ func TestQueue_ShareOfWorkers(t *testing.T) {
 
 // What a namespace cannot have for its share, it gets when an item of its own is done.
 func TestQueue_ShareMovesOn(t *testing.T) {
-	inBubble(t, 8, func(t *testing.T, q testQueue) {
+	inBubble(t, 8, func(q testQueue) {
 		q.add(waiting, 0, "a/1 a/2 a/3 a/4 a/5 a/6 a/7 a/8")
 		for range 7 {
 			q.get()
 		}
 		worker := q.worker()
 		if got := arrived(worker); got != "" {
-			t.Fatalf("%s got the last worker", got)
+			q.t.Fatalf("%s got the last worker", got)
 		}
 		q.Done(request("a/3"))
 		if got := arrived(worker); got != "a/8" {
-			t.Errorf("got %q", got)
+			q.t.Errorf("got %q", got)
 		}
 	})
 }
 
 func TestQueue_ShutDown(t *testing.T) {
-	inBubble(t, 0, func(t *testing.T, q testQueue) {
+	inBubble(t, 0, func(q testQueue) {
 		first, second := q.worker(), q.worker()
 		q.add(waiting, time.Minute, "a/1")
 		if q.ShuttingDown() {
-			t.Error("it is shutting down before")
+			q.t.Error("it is shutting down before")
 		}
 		q.ShutDownWithDrain()
 		q.ShutDown()
 		if got := arrived(first) + arrived(second); got != "shutdownshutdown" {
-			t.Errorf("the workers got %q", got)
+			q.t.Errorf("the workers got %q", got)
 		}
 		q.add(waiting, 0, "a/2")
 		if got := arrived(q.worker()); got != "shutdown" || !q.ShuttingDown() || q.Len() != 0 {
-			t.Errorf("afterwards a worker got %q of %d", got, q.Len())
+			q.t.Errorf("afterwards a worker got %q of %d", got, q.Len())
 		}
 	})
 }
@@ -166,7 +166,7 @@ func TestQueue_ShutDown(t *testing.T) {
 // Workers that a namespace with much slow work has taken do not delay another one: with 64 workers of 1.5 s each,
 // all of which began at the same time, its items are processed at once.
 func TestQueue_SlowWorkDelaysNoOtherNamespace(t *testing.T) {
-	inBubble(t, 64, func(t *testing.T, q testQueue) {
+	inBubble(t, 64, func(q testQueue) {
 		var lock sync.Mutex
 		added, waited := map[string]time.Time{}, map[string]time.Duration{}
 		inProcess := map[string]bool{}
@@ -178,7 +178,7 @@ func TestQueue_SlowWorkDelaysNoOtherNamespace(t *testing.T) {
 				}
 				lock.Lock()
 				if inProcess[r.String()] {
-					t.Errorf("%s is processed twice at the same time", r)
+					q.t.Errorf("%s is processed twice at the same time", r)
 				}
 				inProcess[r.String()] = true
 				waited[r.String()] = time.Since(added[r.String()])
@@ -212,11 +212,11 @@ func TestQueue_SlowWorkDelaysNoOtherNamespace(t *testing.T) {
 		lock.Lock()
 		defer lock.Unlock()
 		if len(waited) != 1020 {
-			t.Errorf("%d items were processed, want 1020", len(waited))
+			q.t.Errorf("%d items were processed, want 1020", len(waited))
 		}
 		for i := range 20 {
 			if w := waited[fmt.Sprintf("b/%d", i)]; w > 0 {
-				t.Errorf("item %d of the other namespace waited %s", i, w)
+				q.t.Errorf("item %d of the other namespace waited %s", i, w)
 			}
 		}
 	})

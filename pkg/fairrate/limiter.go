@@ -3,8 +3,8 @@
 package fairrate
 
 import (
-	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,33 +17,26 @@ type Limiter struct {
 	tokens *rate.Limiter
 
 	lock sync.Mutex
-	// first is the queue of the callers without a namespace, and turns has those of namespaces, each with at
-	// least one waiter, the next one to serve in front.
-	first *queue
-	turns *list.List
-	// of finds a namespace's queue in turns.
-	of map[string]*list.Element
+	// own has the callers without a namespace.
+	own *queue
+	// turns has the namespaces that wait, the next one to serve first.
+	turns []*queue
 	// armed reports whether serve is to run when the next token is there.
 	armed bool
 }
 
-// queue has the waiters of one namespace, in the order in which they came.
+// queue has the callers of one namespace that wait, in the order in which they came.
 type queue struct {
 	namespace string
-	waiters   *list.List
+	callers   []caller
 }
 
-// waiter is closed when it gets its token.
-type waiter chan struct{}
+// caller is closed when it gets its token.
+type caller chan struct{}
 
 // New returns a Limiter of so many tokens a second. At most burst of them are saved up.
 func New(perSecond float64, burst int) *Limiter {
-	return &Limiter{
-		tokens: rate.NewLimiter(rate.Limit(perSecond), burst),
-		first:  &queue{waiters: list.New()},
-		turns:  list.New(),
-		of:     map[string]*list.Element{},
-	}
+	return &Limiter{tokens: rate.NewLimiter(rate.Limit(perSecond), burst), own: &queue{}}
 }
 
 // Wait blocks until the namespace gets a token. Each one goes to the namespace that has waited longest for
@@ -54,53 +47,58 @@ func (l *Limiter) Wait(ctx context.Context, namespace string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	granted, leave := l.enter(namespace)
+	q, c := l.enter(namespace)
 	select {
-	case <-granted:
+	case <-c:
 		return nil
 	case <-ctx.Done():
-		if leave() {
+		if l.leave(q, c) {
 			return ctx.Err()
 		}
-		return nil // the token was granted at the same time
+		return nil // the token came at the same time
 	}
 }
 
-// enter adds a waiter. leave takes it out again; it returns false if the waiter has got its token.
-func (l *Limiter) enter(namespace string) (granted waiter, leave func() (left bool)) {
+// enter lets a new caller wait, if there is no token for it.
+func (l *Limiter) enter(namespace string) (*queue, caller) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	granted = make(waiter)
-	q := l.queueOf(namespace)
-	place := q.waiters.PushBack(granted)
-	if !l.armed { // else all tokens are used up
+	q, c := l.queueOf(namespace), make(caller)
+	q.callers = append(q.callers, c)
+	if !l.armed { // otherwise all tokens are used up
 		l.serveLocked()
 	}
-	return granted, func() bool {
-		l.lock.Lock()
-		defer l.lock.Unlock()
-		select {
-		case <-granted:
-			return false
-		default:
-			q.waiters.Remove(place)
-			l.dropIfEmpty(q)
-			return true
-		}
+	return q, c
+}
+
+// leave takes out a caller. It reports false if the caller has got a token.
+func (l *Limiter) leave(q *queue, c caller) bool {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	place := slices.Index(q.callers, c)
+	if place < 0 {
+		return false
 	}
+	q.callers = slices.Delete(q.callers, place, place+1)
+	if q != l.own && len(q.callers) == 0 {
+		l.turns = slices.DeleteFunc(l.turns, func(other *queue) bool { return other == q })
+	}
+	return true
 }
 
 // queueOf returns the queue of a namespace, which is the last one to be served if it is new.
 func (l *Limiter) queueOf(namespace string) *queue {
 	if namespace == "" {
-		return l.first
+		return l.own
 	}
-	element, ok := l.of[namespace]
-	if !ok {
-		element = l.turns.PushBack(&queue{namespace: namespace, waiters: list.New()})
-		l.of[namespace] = element
+	for _, q := range l.turns {
+		if q.namespace == namespace {
+			return q
+		}
 	}
-	return element.Value.(*queue) //nolint:forcetypeassert // nothing else is in it
+	q := &queue{namespace: namespace}
+	l.turns = append(l.turns, q)
+	return q
 }
 
 func (l *Limiter) serve() {
@@ -109,47 +107,32 @@ func (l *Limiter) serve() {
 	l.serveLocked()
 }
 
-// serveLocked hands out the tokens that are there, and comes back when there is another one if that is not
-// enough.
+// serveLocked hands out the tokens that are there. If that is not enough, it runs again when there is
+// another one.
 func (l *Limiter) serveLocked() {
 	l.armed = false
-	for q := l.next(); q != nil; q = l.next() {
+	for len(l.own.callers) > 0 || len(l.turns) > 0 {
 		if !l.tokens.Allow() {
 			l.armed = true
 			time.AfterFunc(l.untilToken(), l.serve)
 			return
 		}
-		l.grant(q)
+		l.grant()
 	}
 }
 
-// next returns the queue whose turn it is, nil if there are no waiters.
-func (l *Limiter) next() *queue {
-	if l.first.waiters.Len() > 0 {
-		return l.first
+// grant gives a token to the next caller, and puts its namespace behind the others.
+func (l *Limiter) grant() {
+	q := l.own
+	if len(q.callers) == 0 {
+		q = l.turns[0]
+		l.turns = l.turns[1:]
+		if len(q.callers) > 1 {
+			l.turns = append(l.turns, q)
+		}
 	}
-	if front := l.turns.Front(); front != nil {
-		return front.Value.(*queue) //nolint:forcetypeassert // nothing else is in it
-	}
-	return nil
-}
-
-// grant serves the first waiter of a queue, and puts the queue behind the others.
-func (l *Limiter) grant(q *queue) {
-	close(q.waiters.Remove(q.waiters.Front()).(waiter)) //nolint:forcetypeassert // nothing else is in it
-	if q == l.first {
-		return
-	}
-	l.turns.MoveToBack(l.of[q.namespace])
-	l.dropIfEmpty(q)
-}
-
-// dropIfEmpty forgets a namespace without waiters.
-func (l *Limiter) dropIfEmpty(q *queue) {
-	if q != l.first && q.waiters.Len() == 0 {
-		l.turns.Remove(l.of[q.namespace])
-		delete(l.of, q.namespace)
-	}
+	close(q.callers[0])
+	q.callers = q.callers[1:]
 }
 
 // untilToken returns how long it takes until there is a token.

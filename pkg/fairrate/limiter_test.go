@@ -12,16 +12,14 @@ import (
 	"kube-aws-iam-controller/pkg/fairrate"
 )
 
-// callers waits for a limiter from many goroutines, and notes who gets tokens in which order, and when.
+// callers waits for a limiter from many goroutines, and notes who gets tokens in which order.
 type callers struct {
 	limiter *fairrate.Limiter
-	began   time.Time
 	served  chan string
-	at      []time.Duration
 }
 
 func newCallers(perSecond float64, burst int) *callers {
-	return &callers{limiter: fairrate.New(perSecond, burst), began: time.Now(), served: make(chan string, 1000)}
+	return &callers{limiter: fairrate.New(perSecond, burst), served: make(chan string, 1000)}
 }
 
 // call starts n callers of a namespace, one after the other.
@@ -133,6 +131,7 @@ func TestLimiter_CancelledCallerGivesItsPlaceBack(t *testing.T) {
 		c := newCallers(1, 1)
 		c.call(t, t.Context(), "x", 1)
 		impatient, cancel := context.WithCancel(t.Context())
+		c.call(t, impatient, "c", 1)
 		c.call(t, impatient, "a", 2)
 		c.call(t, impatient, "", 1)
 		c.call(t, t.Context(), "b", 1)
@@ -170,6 +169,25 @@ func TestLimiter_DoneContext(t *testing.T) {
 			t.Errorf("Wait returned %v", err)
 		}
 	})
+}
+
+// A token that comes when the context ends is either used or given to the next caller.
+func TestLimiter_TokenAtTheDeadline(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCallers(1, 1)
+			c.call(t, t.Context(), "x", 1)
+			deadline, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			c.call(t, deadline, "a", 1)
+			c.call(t, t.Context(), "b", 1)
+			time.Sleep(time.Second)
+			if got := c.order(); got != "xa" && got != "xb" {
+				t.Errorf("served %q", got)
+			}
+			time.Sleep(time.Second)
+		})
+	}
 }
 
 // With any load, no namespace is served twice while another one waits, and the rate is used up.

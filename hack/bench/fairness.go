@@ -197,28 +197,28 @@ func bindingStorm(ctx context.Context, w *world) ([]figure, error) {
 	}, err
 }
 
-// changeBindings creates and deletes RoleBindings of a namespace, and returns how many changes there were.
-func (w *world) changeBindings(ctx context.Context, namespace string, perSecond int, lasts time.Duration) (changes int, err error) {
-	bindings := w.direct.RbacV1().RoleBindings(namespace)
-	limit := rate.NewLimiter(rate.Limit(perSecond), 1)
-	for end := time.Now().Add(lasts); time.Now().Before(end); changes++ {
-		if err := limit.Wait(ctx); err != nil {
-			return changes, err
+// changeBindings creates RoleBindings of a namespace and deletes them again, and returns how many changes that were.
+func (w *world) changeBindings(ctx context.Context, namespace string, perSecond int, lasts time.Duration) (int, error) {
+	const changesOfEach = 2
+	var bindings int
+	api := w.direct.RbacV1().RoleBindings(namespace)
+	limit := rate.NewLimiter(rate.Limit(perSecond)/changesOfEach, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(creators)
+	for end := time.Now().Add(lasts); time.Now().Before(end) && limit.Wait(ctx) == nil; bindings++ {
+		binding := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("storm-%d", bindings)},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "assume"},
 		}
-		name := fmt.Sprintf("storm-%d", changes/2)
-		if changes%2 == 0 {
-			_, err = bindings.Create(ctx, &rbacv1.RoleBinding{
-				ObjectMeta: metav1.ObjectMeta{Name: name},
-				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "assume"},
-			}, metav1.CreateOptions{})
-		} else {
-			err = bindings.Delete(ctx, name, metav1.DeleteOptions{})
-		}
-		if err != nil {
-			return changes, err
-		}
+		group.Go(func() error {
+			if _, err := api.Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+				return err
+			}
+			return api.Delete(ctx, binding.Name, metav1.DeleteOptions{})
+		})
 	}
-	return changes, nil
+	err := group.Wait()
+	return bindings * changesOfEach, err
 }
 
 // withdraw takes the right of a namespace and returns how long it took until its Secret was gone.

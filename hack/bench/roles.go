@@ -26,6 +26,9 @@ const (
 	// roleSession is the session that they ask for, and shortSession what STS gives to all: each Secret is then
 	// due half a minute to a minute after it was issued.
 	roleSession, shortSession = 15 * time.Minute, 8 * time.Minute
+	// duringCreation is how many of the loads are measured while the AWSIAMRoles are created; the others while they
+	// are changed.
+	duringCreation = 2
 	// lateRefresh is how late a refresh can be.
 	lateRefresh = 2 * time.Second
 	// refreshLimit is the default of --refresh-limit.
@@ -51,7 +54,7 @@ func rolesFlood(ctx context.Context, w *world) ([]figure, error) {
 	}
 
 	var f newcomerFigures
-	flood := roleFlood{client: w.Cluster, namespace: names[1]}
+	flood := roleFlood{client: w.Cluster, namespace: names[1], changing: make(chan struct{})}
 	flooding, stop := context.WithCancel(ctx)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
@@ -59,6 +62,11 @@ func rolesFlood(ctx context.Context, w *world) ([]figure, error) {
 	group.Go(func() error {
 		defer stop()
 		for i := range loads {
+			if i == duringCreation {
+				if err := flood.awaitChanges(ctx); err != nil {
+					return err
+				}
+			}
 			if err := f.measure(ctx, w, names[0], fmt.Sprintf("flood-%d", i)); err != nil {
 				return err
 			}
@@ -79,6 +87,7 @@ func rolesFlood(ctx context.Context, w *world) ([]figure, error) {
 type roleFlood struct {
 	client    client.Client
 	namespace string
+	changing  chan struct{} // closed when all are created
 	changes   atomic.Int64
 	began     time.Time // of the changes
 	lasted    time.Duration
@@ -91,6 +100,7 @@ func (f *roleFlood) run(ctx context.Context) error {
 		return err
 	}
 	f.began = time.Now()
+	close(f.changing)
 	defer func() { f.lasted = time.Since(f.began) }()
 	for round := 1; ctx.Err() == nil; round++ {
 		patch := fmt.Appendf(nil, `{"spec":{"roleSessionDuration":%d}}`, int(roleSession.Seconds())+round)
@@ -103,6 +113,15 @@ func (f *roleFlood) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (f *roleFlood) awaitChanges(ctx context.Context) error {
+	select {
+	case <-f.changing:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // inParallel calls a function for each number below n, creators of them at the same time, until the context is done.

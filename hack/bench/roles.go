@@ -93,9 +93,10 @@ type roleFlood struct {
 	lasted    time.Duration
 }
 
-// run creates all and changes one after the other until the context is done.
+// run creates all and changes one after the other until the context is done. Calls that have begun end by themselves.
 func (f *roleFlood) run(ctx context.Context) error {
-	create := func(i int) error { return f.client.Create(ctx, f.role(i)) }
+	calls := context.WithoutCancel(ctx)
+	create := func(i int) error { return f.client.Create(calls, f.role(i)) }
 	if err := inParallel(ctx, manyRoles, create); err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (f *roleFlood) run(ctx context.Context) error {
 		patch := fmt.Appendf(nil, `{"spec":{"roleSessionDuration":%d}}`, int(roleSession.Seconds())+round)
 		err := inParallel(ctx, manyRoles, func(i int) error {
 			f.changes.Add(1)
-			return f.client.Patch(ctx, f.role(i), client.RawPatch(types.MergePatchType, patch))
+			return f.client.Patch(calls, f.role(i), client.RawPatch(types.MergePatchType, patch))
 		})
 		if err != nil {
 			return err
@@ -132,12 +133,7 @@ func inParallel(ctx context.Context, n int, do func(int) error) error {
 		if ctx.Err() != nil {
 			break
 		}
-		group.Go(func() error {
-			if err := do(i); ctx.Err() == nil {
-				return err
-			}
-			return nil
-		})
+		group.Go(func() error { return do(i) })
 	}
 	return group.Wait()
 }

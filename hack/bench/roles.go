@@ -23,6 +23,8 @@ import (
 const (
 	// manyRoles is how many AWSIAMRoles a namespace has that wants to have the controller to itself.
 	manyRoles = 10_000
+	// floodWriters is how many of them are written at the same time. That is enough to keep the API server busy.
+	floodWriters = 8
 	// roleSession is the session that they ask for, and shortSession what STS gives to all: each Secret is then
 	// due half a minute to a minute after it was issued.
 	roleSession, shortSession = 15 * time.Minute, 8 * time.Minute
@@ -125,10 +127,10 @@ func (f *roleFlood) awaitChanges(ctx context.Context) error {
 	}
 }
 
-// inParallel calls a function for each number below n, creators of them at the same time, until the context is done.
+// inParallel calls a function for each number below n, some of them at the same time, until the context is done.
 func inParallel(ctx context.Context, n int, do func(int) error) error {
 	group, _ := errgroup.WithContext(ctx)
-	group.SetLimit(creators)
+	group.SetLimit(floodWriters)
 	for i := range n {
 		if ctx.Err() != nil {
 			break

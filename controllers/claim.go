@@ -212,6 +212,9 @@ func (r *reconciler) target(g *gathered, c *claim, duration time.Duration) secre
 		},
 		Files: r.files,
 	}
+	if !g.seed { // on which all namespaces depend
+		t.Session.Namespace = g.name.Namespace
+	}
 	if c.owner != nil {
 		t.Labels = c.owner.Labels
 		t.Owner = &metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: c.owner.Name, UID: c.owner.UID}

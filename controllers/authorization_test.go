@@ -192,7 +192,7 @@ func TestAuthorizationFailsClosed(t *testing.T) {
 	unable := w.without("subjectaccessreviews")
 	w.startAs(unable, modes(policy.ModeRBAC))
 	w.pod("new", role("reports"), as("shop"))
-	w.event("Warning AuthorizationUnknown new:", "does not tell whether", "shop may assume role")
+	w.event("Warning AuthorizationUnknown new:", "it is not known whether", "shop may assume role")
 	if w.secret("aws-iam-reports") != nil || w.assumed("*") != 1 {
 		t.Error("issued without a verdict")
 	}

@@ -64,7 +64,9 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered) {
 	g.sure, g.now = r.sure(), r.clock.Now() // what STS answers may have corrected it
 	for _, c := range g.claims(caller) {
 		g.claim = c
-		r.judgeClaim(ctx, g, c, caller, err)
+		if c.problem == nil {
+			r.judgeClaim(ctx, g, c, caller, err)
+		}
 		if !r.standsAside(g, c) {
 			break
 		}
@@ -114,9 +116,6 @@ func (r *reconciler) standsAside(g *gathered, c *claim) bool {
 
 // judgeClaim finds out whether a claim can be served. callerErr is why the controller does not know who it is for AWS.
 func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, caller credentials.Caller, callerErr error) {
-	if c.problem != nil {
-		return
-	}
 	if c.blocked = callerErr; callerErr != nil && g.seed {
 		return
 	}

@@ -23,6 +23,7 @@ var table = map[string][]string{
 	"controllers": {
 		"api", "pkg", controllerRuntime, kubernetesAPI, kubernetesTypes, kubernetesClient,
 		"k8s.io/utils", "github.com/go-logr/logr", "golang.org/x/time/rate",
+		"github.com/prometheus/client_golang/prometheus/promhttp", // serves the metrics
 	},
 	"cmd/kube-aws-iam-controller": {
 		"api", "controllers", "pkg", controllerRuntime, kubernetesAPI, kubernetesTypes, kubernetesClient,

@@ -40,6 +40,9 @@ func (r *reconciler) act(ctx context.Context, g *gathered, d decision) outcome {
 
 // issue gets credentials and writes them: into a new Secret, or over the very one that was judged.
 func (r *reconciler) issue(ctx context.Context, g *gathered, d decision) (o outcome) {
+	if g.immutable() { // so STS is not asked in vain
+		return outcome{failure: immutableFailure(g)}
+	}
 	c, err := r.identity(g).assume(ctx, g.target.Session)
 	if err != nil {
 		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
@@ -166,8 +169,10 @@ func (r *reconciler) explainWrite(ctx context.Context, g *gathered, err error) *
 		return transient("the namespace is going away")
 	case g.held == nil:
 		return &failure{reason: ReasonCreateSecretFailed, action: "Create", note: refusedBy("created", g.name, err)}
+	case g.immutable():
+		return immutableFailure(g)
 	default:
-		return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: refusedBy("updated", g.name, err) + immutable(g)}
+		return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: refusedBy("updated", g.name, err)}
 	}
 }
 
@@ -178,12 +183,15 @@ func refusedBy(what string, s types.NamespacedName, err error) string {
 	return fmt.Sprintf("Secret %q cannot be %s, tried again: %s", s.Name, what, err)
 }
 
-// immutable says what to do about a Secret that somebody made immutable.
-func immutable(g *gathered) string {
-	if i := g.held.secret.Immutable; i == nil || !*i {
-		return ""
-	}
-	return fmt.Sprintf(". It is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s", g.name.Namespace, g.name.Name)
+// immutable reports whether the Secret cannot be written, as another writer made it immutable.
+func (g *gathered) immutable() bool {
+	return g.held != nil && g.held.secret.Immutable != nil && *g.held.secret.Immutable
+}
+
+// immutableFailure says what to do about a Secret that is immutable.
+func immutableFailure(g *gathered) *failure {
+	return &failure{reason: ReasonUpdateSecretFailed, action: "Update", note: fmt.Sprintf("Secret %q is immutable, so it cannot be renewed; delete it, and a new one takes its place: "+
+		"kubectl delete secret --namespace %s %s", g.name.Name, g.name.Namespace, g.name.Name)}
 }
 
 // actionDelete is the action of a failed deletion.

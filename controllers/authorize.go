@@ -109,7 +109,7 @@ func (g *gathered) afterReview(r *reconciler, c *claim) refusal {
 	case !c.refusedRole():
 		return g.known.refusal
 	default:
-		return g.known.refusal.refused(c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowed))
+		return g.known.refusal.refused(c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely()))
 	}
 }
 

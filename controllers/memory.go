@@ -31,6 +31,15 @@ type record struct {
 	withoutRight int
 }
 
+// allowedSurely returns the time up to which no change has taken the right away: a review that allowed it may have been
+// answered as before a change that was seen already. It is zero if no review allowed it.
+func (k *record) allowedSurely() time.Time {
+	if k.allowed.IsZero() {
+		return time.Time{}
+	}
+	return k.allowed.Add(-settling)
+}
+
 // memory has the record of each Secret that is asked for or exists.
 type memory struct {
 	lock     sync.Mutex

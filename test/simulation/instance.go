@@ -179,8 +179,6 @@ type task struct {
 	yield func(time.Duration) bool
 	next  func() (time.Duration, bool)
 	stop  func()
-	// looks are what the reviews of this reconcile said.
-	looks
 	// wrote is true if it changed the Secret.
 	wrote bool
 }
@@ -189,7 +187,7 @@ type task struct {
 func (inst *instance) begin() {
 	next := inst.queue.next()
 	inst.queue.take(next)
-	t := &task{inst: inst, key: next.key, began: inst.w.now, looks: looks{bySubject: map[string]look{}}}
+	t := &task{inst: inst, key: next.key, began: inst.w.now}
 	t.next, t.stop = iter.Pull(func(yield func(time.Duration) bool) {
 		t.yield = yield
 		t.reconcile(next.priority)

@@ -40,9 +40,9 @@ func (w *World) judgeIssue(t *task, s credentials.Session) {
 	}
 	w.exercised(grantedAtIssue)
 	from := t.began - apiLag
-	for about, l := range inst.remembered(name).named {
+	for about, r := range inst.remembered(name).named {
 		subject, _, _ := strings.Cut(about, " ")
-		if l == allowed && w.rbac.allowed(name.Namespace, subject, w.names(s.Role), from, w.now) {
+		if r.state == allowed && w.rbac.allowed(name.Namespace, subject, w.names(s.Role), from, w.now) {
 			return
 		}
 	}
@@ -65,14 +65,17 @@ func (w *World) judgePause(t *task) {
 	if minute > 2 {
 		w.exercised(leastPause)
 	}
-	if minute > 10 || len(all) > 21 {
+	most := 1
+	if !w.faults.quiet(w.now-10*time.Minute, w.now, faultOtherWriter) { // what fails has pauses of its own
+		most = 2
+	}
+	if minute > 10*most || len(all) > 21*most {
 		w.violated(leastPause, "%s: %d issues in a minute, %d in ten", t.key, minute, len(all))
 	}
 }
 
 // judgeWrite checks a write of a Secret in the moment in which it took effect.
 func (w *World) judgeWrite(t *task, verb string, name key, before, after *corev1.Secret, given string, options *client.DeleteOptions) {
-	t.fold()
 	if before != nil {
 		w.exercised(foreignUntouched)
 		if !managed(before) {
@@ -114,27 +117,37 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 		w.judgeUnused(t, before, alive)
 		return
 	case !alive || w.cfg.alwaysAllow || !inst.machine.sure():
-		w.Reached["deleted: dead"]++
+		w.Reached["deleted: dead, or without authorization"]++
 		return
 	case w.isOwn(held.role):
 		w.Reached["deleted: of the own role"]++
 		return
 	}
-	m := inst.remembered(name)
-	entitled := now.entitled && now.arn == held.role
-	if entitled {
+	if now.entitled && now.arn == held.role {
 		w.exercised(askedForNeverDeleted)
 	}
-	switch {
-	case m.state == undecided && m.refusals == 0:
-		w.violated(undecidedTakesNothing, "%s: deleted with %s left after an undecided review", name, usable)
-	case m.refusals == 0 && entitled:
-		w.violated(askedForNeverDeleted, "%s: deleted with %s left, and nobody refused it", name, usable)
-	case m.refusals == 0:
-		w.Reached["deleted: other"]++
-	default:
-		w.judgeRefusal(t, m, usable, entitled)
+	w.limitRemovals(inst)
+	var refusedOnes int
+	var served bool // an AWSIAMRole whose refusal takes away what it brought, whatever the pods ask for
+	for _, a := range inst.askedBy(name) {
+		r := inst.remembered(name).of(a.subject, w.names(a.role))
+		switch {
+		case served && r.state == refused:
+		case r.state == allowed || w.cfg.dryRun:
+			w.violated(askedForNeverDeleted, "%s: deleted with %s left, and %s was not refused", name, usable, a.subject)
+		case r.state == undecided:
+			w.violated(undecidedTakesNothing, "%s: deleted with %s left, and a review of %s was undecided", name, usable, a.subject)
+		default:
+			refusedOnes++
+			w.judgeRefusal(t, a, r, usable)
+			served = a.subject == group(name.Namespace) && secret.OfAWSIAMRole(before) && held.role == a.role.String()
+		}
 	}
+	if refusedOnes == 0 {
+		w.Reached["deleted: asked for by nobody who may, or for a moment"]++
+		return
+	}
+	w.judgeLimit(t)
 }
 
 // confirmedAfter is how long a refusal must last that a change explains, and unexplainedFor how long any other.
@@ -143,32 +156,33 @@ const (
 	unexplainedFor = 5 * time.Minute
 )
 
-// judgeRefusal checks a deletion for a refusal.
-func (w *World) judgeRefusal(t *task, m *looks, usable time.Duration, entitled bool) {
+// judgeRefusal checks a deletion that one of those who asked was refused before.
+func (w *World) judgeRefusal(t *task, a asker, r run, usable time.Duration) {
 	w.exercised(refusalConfirmed)
-	lasts := m.last - m.first
+	lasts := r.last - r.first
 	switch {
-	case m.refusals < 2 || lasts < confirmedAfter:
-		w.violated(refusalConfirmed, "%s: deleted with %s left after %d refusals in %s (entitled: %t)", t.key, usable, m.refusals, lasts, entitled)
-	case !m.explained && lasts < unexplainedFor:
-		w.violated(refusalConfirmed, "%s: deleted with %s left after refusals for %s that nothing explains (entitled: %t)", t.key, usable, lasts, entitled)
+	case r.refusals < 2 || lasts < confirmedAfter:
+		w.violated(refusalConfirmed, "%s: deleted with %s left after %d refusals of %s in %s", t.key, usable, r.refusals, a.subject, lasts)
+	case !t.inst.sawChange(t.key.Namespace, r.allowed-settle) && lasts < unexplainedFor:
+		w.violated(refusalConfirmed, "%s: deleted with %s left after refusals of %s for %s that nothing explains", t.key, usable, a.subject, lasts)
 	}
-	w.judgeLimit(t)
+}
+
+// limitRemovals counts what is deleted while it is asked for.
+func (w *World) limitRemovals(inst *instance) {
+	perMinute := max(10, float64(len(inst.cache.secrets))/100)
+	inst.tokens = min(10, inst.tokens+perMinute*(w.now-inst.tokensAt).Minutes()) - 1
+	inst.tokensAt = w.now
 }
 
 // judgeLimit checks how many are deleted for refusals.
 func (w *World) judgeLimit(t *task) {
-	inst := t.inst
-	perMinute := max(10, float64(len(inst.cache.secrets))/100)
-	inst.tokens = min(10, inst.tokens+perMinute*(w.now-inst.tokensAt).Minutes())
-	inst.tokensAt = w.now
-	inst.tokens--
-	if inst.tokens < 5 {
+	if t.inst.tokens < 5 {
 		w.exercised(removalsLimited)
 	}
-	if inst.tokens < -1 {
+	if t.inst.tokens < -1 {
 		w.violated(removalsLimited, "%s: deleted as one too many", t.key)
-		inst.tokens = 0
+		t.inst.tokens = 0
 	}
 }
 
@@ -204,7 +218,7 @@ func (w *World) reconcileBegins(t *task) {
 	}
 	b.count++
 	t.inst.reconciles[t.key] = b
-	if b.count > 5 {
+	if b.count > 2 {
 		w.exercised(noHotLoop)
 	}
 	if b.count == most+1 {
@@ -214,7 +228,7 @@ func (w *World) reconcileBegins(t *task) {
 
 // reconcileEnds checks that what is to be looked at again is.
 func (w *World) reconcileEnds(t *task, result reconcile.Result, err error) {
-	t.fold()
+	w.exercised(noPanic)
 	inst, name := t.inst, t.key
 	if err != nil || result.RequeueAfter > 0 {
 		return

@@ -1,35 +1,53 @@
 package simulation
 
-import "time"
+import (
+	"strings"
+	"time"
 
-// looks is what reviews said about who may have the role of one Secret: in one reconcile, or as an instance remembers it.
+	"kube-aws-iam-controller/pkg/role"
+)
+
+// looks is what reviews said of who may have the role of one Secret, as an instance remembers it.
 type looks struct {
-	// bySubject is what the last reviews said, by subject; named is the same by subject and name of the role.
-	bySubject map[string]look
-	named     map[string]look
-
-	// refusals is how often in a row, as far as reviews were decided, every subject was refused; first and last are when.
-	refusals    int
-	first, last time.Duration
-	// state is what the last look said.
-	state look
-	// explained is true if a change was seen before the first refusal.
-	explained bool
-	// decided is when a look last allowed.
-	decided time.Duration
+	// named is by subject and name of the role, with a space in between.
+	named map[string]*run
 }
 
-// see takes in a review of this reconcile. A subject is allowed a role if it is by any of its names.
+// run is what the last reviews of one subject and one name of a role said.
+type run struct {
+	// state is what the last one said.
+	state look
+	// refusals is how often in a row, as far as reviews were decided, they refused; first and last are when.
+	refusals    int
+	first, last time.Duration
+	// allowed is when a review last allowed it, or else when the instance began.
+	allowed time.Duration
+}
+
+// see takes in a review of this reconcile.
 func (t *task) see(subject, name string, l look) {
-	was, known := t.bySubject[subject]
-	switch {
-	case !known, l == allowed, was == refused:
-		t.bySubject[subject] = l
-	case was == undecided && l == refused:
+	inst, w := t.inst, t.inst.w
+	m := inst.remembered(t.key)
+	about := subject + " " + name
+	r := m.named[about]
+	if r == nil {
+		r = &run{allowed: inst.began}
+		m.named[about] = r
 	}
-	m := t.inst.remembered(t.key)
-	if l != undecided {
-		m.named[subject+" "+name] = l
+	r.state = l
+	switch l {
+	case allowed:
+		r.refusals, r.allowed = 0, w.now
+	case refused:
+		if r.refusals == 0 {
+			r.first = t.began
+		}
+		r.refusals++
+		r.last = w.now
+	case undecided:
+		if held, usable := w.credentialsIn(w.api.secrets[t.key]); usable > 0 && held.role != "" {
+			w.exercised(undecidedTakesNothing)
+		}
 	}
 }
 
@@ -37,44 +55,32 @@ func (t *task) see(subject, name string, l look) {
 func (inst *instance) remembered(name key) *looks {
 	m := inst.memory[name]
 	if m == nil {
-		m = &looks{named: map[string]look{}, decided: inst.began}
+		m = &looks{named: map[string]*run{}}
 		inst.memory[name] = m
 	}
 	return m
 }
 
-// fold takes what the reviews of a reconcile said, once it is all there, into what the instance remembers.
-func (t *task) fold() {
-	if len(t.bySubject) == 0 {
-		return
-	}
-	m, w := t.inst.remembered(t.key), t.inst.w
-	m.state = refused
-	for _, l := range t.bySubject {
-		if l == allowed {
-			m.state = allowed
-			break
+// of is what is known of a subject and a role: a role is refused if it is by all its names.
+func (m *looks) of(subject string, names []string) run {
+	var all run
+	for _, name := range names {
+		one := m.named[subject+" "+name]
+		switch {
+		case one == nil:
+		case one.state == allowed:
+			return *one
+		case all.allowed == 0:
+			all = *one
+		default:
+			if one.state == undecided {
+				all.state = undecided
+			}
+			all.first, all.last = max(all.first, one.first), min(all.last, one.last)
+			all.refusals, all.allowed = min(all.refusals, one.refusals), max(all.allowed, one.allowed)
 		}
-		if l == undecided {
-			m.state = undecided
-		}
 	}
-	clear(t.bySubject)
-	if held, usable := w.credentialsIn(w.api.secrets[t.key]); m.state == undecided && usable > 0 && held.role != "" {
-		w.exercised(undecidedTakesNothing)
-	}
-	switch m.state {
-	case allowed:
-		m.refusals, m.decided = 0, w.now
-	case refused:
-		if m.refusals == 0 {
-			m.first = t.began
-			m.explained = t.inst.sawChange(t.key.Namespace, m.decided-settle)
-		}
-		m.refusals++
-		m.last = w.now
-	case undecided:
-	}
+	return all
 }
 
 // sawChange reports whether an instance saw a change of who may have which role in a namespace since then.
@@ -88,15 +94,36 @@ func (inst *instance) sawChange(namespace string, since time.Duration) bool {
 }
 
 // wasAllowed reports whether a review allowed any subject a role, by one of its names, and was not followed by one that refused it; and whether there was
-// any review.
+// any review that was decided.
 func (m *looks) wasAllowed(names []string) (allows, asked bool) {
 	for _, name := range names {
-		for about, l := range m.named {
-			if len(about) > len(name) && about[len(about)-len(name)-1:] == " "+name {
-				asked = true
-				allows = allows || l == allowed
+		for about, r := range m.named {
+			if strings.HasSuffix(about, " "+name) {
+				asked = asked || r.state != undecided || r.refusals > 0
+				allows = allows || r.refusals == 0 && r.state != refused && r.allowed > 0
 			}
 		}
 	}
 	return allows, asked
+}
+
+// asker is a subject in whose name a Secret is asked for, and the role that it asks for.
+type asker struct {
+	subject string
+	role    role.ARN
+}
+
+// askedBy are those who have asked for a Secret for a while, as far as an instance knows.
+func (inst *instance) askedBy(name key) (all []asker) {
+	w, since := inst.w, inst.w.now-soon
+	if arn, _, valid := inst.ofAWSIAMRole(name); valid && w.roleTouched[name] < since {
+		all = append(all, asker{group(name.Namespace), arn})
+	}
+	arn, valid := w.ofPod(name)
+	for _, p := range inst.cache.askers(name) {
+		if valid && p.created < since {
+			all = append(all, asker{user(name.Namespace, p.serviceAccount), arn})
+		}
+	}
+	return all
 }

@@ -151,7 +151,7 @@ func (w *World) secretChanged(name key, now *corev1.Secret) {
 
 // roleChanged lets watches know of a change.
 func (w *World) roleChanged(name key, now *v1.AWSIAMRole) {
-	if now == nil || now.Generation == 1 || w.current == nil {
+	if w.current == nil { // else it is the controller's own status
 		w.roleTouched[name] = w.now
 	}
 	version := w.api.version

@@ -84,7 +84,7 @@ func (w *World) second(d time.Duration) {
 		goes = first
 	}
 	w.after(d, func() {
-		if goes.alive {
+		if goes.alive && !w.healed {
 			goes.kill()
 		}
 	})

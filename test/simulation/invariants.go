@@ -59,11 +59,3 @@ var Invariants = []struct {
 	{healedRefusedAreTold, "in the end every pod that may not have a role has an event that says why"},
 	{noPanic, "nothing panics"},
 }
-
-// NotYet are the invariants that do not hold yet. They are judged and counted, and fail nothing.
-var NotYet = map[Invariant]bool{
-	undecidedTakesNothing: true,
-	refusalConfirmed:      true,
-	withdrawnShows:        true,
-	leastPause:            true,
-}

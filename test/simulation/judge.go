@@ -128,11 +128,11 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	}
 	w.limitRemovals(inst)
 	var refusedOnes int
-	var served bool // an AWSIAMRole whose refusal takes away what it brought, whatever the pods ask for
+	var brought bool // by an AWSIAMRole, whose refusal takes it away whatever the pods ask for
 	for _, a := range inst.askedBy(name) {
 		r := inst.remembered(name).of(a.subject, w.names(a.role))
 		switch {
-		case served && r.state == refused:
+		case r.state == refused && brought, r.state != allowed && a.since > w.now-soon && !a.brought(before, held):
 		case r.state == allowed || w.cfg.dryRun:
 			w.violated(askedForNeverDeleted, "%s: deleted with %s left, and %s was not refused", name, usable, a.subject)
 		case r.state == undecided:
@@ -140,7 +140,7 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 		default:
 			refusedOnes++
 			w.judgeRefusal(t, a, r, usable)
-			served = a.subject == group(name.Namespace) && secret.OfAWSIAMRole(before) && held.role == a.role.String()
+			brought = a.brought(before, held)
 		}
 	}
 	if refusedOnes == 0 {

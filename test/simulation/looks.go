@@ -4,7 +4,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/secret"
 )
 
 // looks is what reviews said of who may have the role of one Secret, as an instance remembers it.
@@ -111,19 +114,25 @@ func (m *looks) wasAllowed(names []string) (allows, asked bool) {
 type asker struct {
 	subject string
 	role    role.ARN
+	ofRole  bool // of an AWSIAMRole
+	since   time.Duration
 }
 
-// askedBy are those who have asked for a Secret for a while, as far as an instance knows.
+// askedBy are those who ask for a Secret, as far as an instance knows: first the AWSIAMRole.
 func (inst *instance) askedBy(name key) (all []asker) {
-	w, since := inst.w, inst.w.now-soon
-	if arn, _, valid := inst.ofAWSIAMRole(name); valid && w.roleTouched[name] < since {
-		all = append(all, asker{group(name.Namespace), arn})
+	if arn, _, valid := inst.ofAWSIAMRole(name); valid {
+		all = append(all, asker{group(name.Namespace), arn, true, inst.w.roleTouched[name]})
 	}
-	arn, valid := w.ofPod(name)
+	arn, valid := inst.w.ofPod(name)
 	for _, p := range inst.cache.askers(name) {
-		if valid && p.created < since {
-			all = append(all, asker{user(name.Namespace, p.serviceAccount), arn})
+		if valid {
+			all = append(all, asker{user(name.Namespace, p.serviceAccount), arn, false, p.created})
 		}
 	}
 	return all
+}
+
+// brought reports whether what a Secret holds is there for an AWSIAMRole.
+func (a asker) brought(s *corev1.Secret, held session) bool {
+	return a.ofRole && secret.OfAWSIAMRole(s) && held.role == a.role.String()
 }

@@ -10,8 +10,8 @@ type Report struct {
 	Seed uint64
 	// Reached counts how often each invariant was put to the test, and each fault and action there was.
 	Reached map[string]int
-	// Violations are the invariants that did not hold, and Known those of them that are switched off.
-	Violations, Known []Violation
+	// Violations are the invariants that did not hold.
+	Violations []Violation
 	// Hash is the same for two runs of a seed.
 	Hash uint64
 	// Steps counts reconciles, and Simulated is how much time passed.
@@ -19,7 +19,8 @@ type Report struct {
 	Simulated time.Duration
 	// Trace is what happened, if it was kept.
 	Trace func(lines int, about string) string
-	on    map[Invariant]bool
+	// only is the one invariant that counts; if it is empty, all do.
+	only Invariant
 }
 
 // Violation is one time that an invariant did not hold.
@@ -37,7 +38,7 @@ func (v Violation) String() string {
 	return fmt.Sprintf("seed %d after %s: %s: %s", v.Seed, v.At, v.Invariant, v.What)
 }
 
-// Failed reports whether an invariant did not hold that is switched on.
+// Failed reports whether an invariant did not hold.
 func (r *Report) Failed() bool { return len(r.Violations) > 0 }
 
 // exercised notes that an invariant was put to the test.
@@ -52,9 +53,7 @@ func (w *World) violated(i Invariant, format string, args ...any) {
 		}
 	}
 	w.trace.add("VIOLATION %s: %s", i, v.What)
-	if w.on[i] {
+	if w.only == "" || w.only == i {
 		w.Violations = append(w.Violations, v)
-	} else {
-		w.Known = append(w.Known, v)
 	}
 }

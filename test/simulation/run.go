@@ -54,27 +54,18 @@ func newConfig(r *rand.Rand) config {
 
 // Options of a run.
 type Options struct {
-	// On are the invariants that end a run when they do not hold.
-	On map[Invariant]bool
+	// Only is the one invariant that ends a run when it does not hold; if it is empty, all do.
+	Only Invariant
 	// Trace keeps what happens.
 	Trace bool
 }
 
-// AllButKnown switches on the invariants that are to hold by now.
-func AllButKnown() map[Invariant]bool {
-	on := map[Invariant]bool{}
-	for _, i := range Invariants {
-		on[i.Name] = !NotYet[i.Name]
-	}
-	return on
-}
-
-// Run plays one seed to its end, or until an invariant does not hold that is switched on.
+// Run plays one seed to its end, or until an invariant does not hold.
 func Run(seed uint64, o Options) *Report {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 1)), rolls: map[string]uint64{},
 		tampered: map[key]time.Duration{}, roleTouched: map[key]time.Duration{}, nsDeleted: map[string]time.Duration{},
-		Report: &Report{Seed: seed, Reached: map[string]int{}, on: o.On},
+		Report: &Report{Seed: seed, Reached: map[string]int{}, only: o.Only},
 	}
 	w.cfg = newConfig(w.chance)
 	w.trace = newTrace(w, o.Trace)

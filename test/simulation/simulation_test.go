@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -21,7 +22,6 @@ var (
 	from  = flag.Uint64("from", 1, "the first of them")
 	one   = flag.String("seed", os.Getenv("SEED"), "the one seed to play, with its trace")
 	only  = flag.String("only", "", "the one invariant that fails the one seed")
-	all   = flag.Bool("all", false, "show some of what is known not to hold yet")
 	tail  = flag.Int("tail", 100, "how many lines of a failing seed's trace to show at the end")
 )
 
@@ -38,18 +38,14 @@ func TestSeeds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		on := AllButKnown()
-		if *only != "" {
-			on = map[Invariant]bool{Invariant(*only): true}
-		}
-		report(t, Run(seed, Options{On: on, Trace: true}))
+		report(t, Run(seed, Options{Only: Invariant(*only), Trace: true}))
 		return
 	}
 	began := time.Now()
 	var next atomic.Uint64
 	next.Store(*from)
 	last := *from + uint64(*seeds)
-	sum := totals{reached: map[string]int{}, known: map[Invariant][]uint64{}, shown: map[Invariant][]string{}}
+	sum := totals{reached: map[string]int{}}
 	var running sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		running.Go(func() {
@@ -58,7 +54,7 @@ func TestSeeds(t *testing.T) {
 				if seed >= last {
 					return
 				}
-				sum.add(Run(seed, Options{On: AllButKnown()}))
+				sum.add(Run(seed, Options{Only: Invariant(*only)}))
 			}
 		})
 	}
@@ -66,22 +62,21 @@ func TestSeeds(t *testing.T) {
 	took := time.Since(began)
 	fmt.Printf("%d seeds in %s: %.1f a second, %d reconciles, %s of simulated time\n", *seeds, took.Round(time.Millisecond), float64(*seeds)/took.Seconds(), sum.steps, sum.simulated.Round(time.Hour))
 	sum.print()
-	for _, seed := range sum.failed {
-		report(t, Run(seed, Options{On: AllButKnown(), Trace: true}))
-		break // the others in turn
+	if len(sum.failed) == 0 {
+		return
 	}
-	if len(sum.failed) > 0 {
-		t.Errorf("%d seeds fail: %v", len(sum.failed), sum.failed[:min(20, len(sum.failed))])
+	report(t, Run(sum.failed[0].Seed, Options{Only: Invariant(*only), Trace: true})) // the others in turn
+	for _, v := range sum.failed[:min(20, len(sum.failed))] {
+		t.Error(v)
 	}
+	t.Errorf("%d seeds fail", len(sum.failed))
 }
 
 // totals are the sums over all seeds.
 type totals struct {
 	lock      sync.Mutex
 	reached   map[string]int
-	known     map[Invariant][]uint64
-	shown     map[Invariant][]string
-	failed    []uint64
+	failed    []Violation // the first of each seed
 	steps     int
 	simulated time.Duration
 }
@@ -92,14 +87,8 @@ func (s *totals) add(r *Report) {
 	for what, n := range r.Reached {
 		s.reached[what] += n
 	}
-	for _, v := range r.Known {
-		if !slices.Contains(s.known[v.Invariant], r.Seed) {
-			s.known[v.Invariant] = append(s.known[v.Invariant], r.Seed)
-			s.shown[v.Invariant] = append(s.shown[v.Invariant], v.String())
-		}
-	}
 	if r.Failed() {
-		s.failed = append(s.failed, r.Seed)
+		s.failed = append(s.failed, r.Violations[0])
 	}
 	s.steps += r.Steps
 	s.simulated += r.Simulated
@@ -107,20 +96,9 @@ func (s *totals) add(r *Report) {
 
 // print says what was reached.
 func (s *totals) print() {
-	slices.Sort(s.failed)
+	slices.SortFunc(s.failed, func(a, b Violation) int { return cmp.Compare(a.Seed, b.Seed) })
 	for _, i := range Invariants {
-		fmt.Printf("  %-36s %8d times", i.Name, s.reached[string(i.Name)])
-		if broken := s.known[i.Name]; len(broken) > 0 {
-			slices.Sort(broken)
-			fmt.Printf(", does not hold yet in %d seeds: %v", len(broken), broken[:min(5, len(broken))])
-		}
-		fmt.Println()
-		if *all {
-			slices.Sort(s.shown[i.Name])
-			for _, line := range s.shown[i.Name][:min(4, len(s.shown[i.Name]))] {
-				fmt.Printf("      %s\n", line)
-			}
-		}
+		fmt.Printf("  %-36s %8d times\n", i.Name, s.reached[string(i.Name)])
 		delete(s.reached, string(i.Name))
 	}
 	for _, what := range slices.Sorted(maps.Keys(s.reached)) {

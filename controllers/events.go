@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,18 +38,12 @@ const maxNote = 1024
 type announcer struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
-	// good bounds the events of what went well: when thousands of pods come at once, the API server has better to do. What goes wrong is always told.
-	good *rate.Limiter
+	// limits bounds how many events a namespace has.
+	limits *eventLimits
 }
 
-// How many events a second tell what went well, and how many at once.
-const (
-	goodEvents      = 10
-	goodEventsBurst = 100
-)
-
 func newAnnouncer(recorder events.EventRecorder, c clock.PassiveClock) announcer {
-	return announcer{recorder, c, rate.NewLimiter(goodEvents, goodEventsBurst)}
+	return announcer{recorder, c, newEventLimits()}
 }
 
 // hearer is an object on which events are written, and whether one would be news to it.
@@ -61,7 +54,7 @@ type hearer struct {
 
 // issued tells that there are new credentials, if not too many hear so at the same time.
 func (a announcer) issued(to runtime.Object, s types.NamespacedName, reason, note string) {
-	if !a.good.AllowN(a.clock.Now(), 1) {
+	if !a.limits.allowSuccess(s.Namespace, a.clock.Now()) {
 		return
 	}
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeNormal, reason, "AssumeRole", "%s", note)
@@ -69,7 +62,9 @@ func (a announcer) issued(to runtime.Object, s types.NamespacedName, reason, not
 
 // refused tells why a Secret is not there or not renewed. The action keeps causes apart that have the same reason.
 func (a announcer) refused(to runtime.Object, s types.NamespacedName, reason, action, note string) {
-	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+	if a.limits.allowWarning(s.Namespace, a.clock.Now()) {
+		a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+	}
 }
 
 // warned tells of the seed, on its Secret and on the controller's own pod.
@@ -82,7 +77,7 @@ func (a announcer) warned(about *corev1.Secret, self *corev1.Pod, reason, action
 
 // found tells a pod what in it will not work.
 func (a announcer) found(to runtime.Object, s types.NamespacedName, f demand.Finding) {
-	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, f.Reason, "Inspect", "%s", shorten(f.Note))
+	a.refused(to, s, f.Reason, "Inspect", f.Note)
 }
 
 // notManaged is the note about a Secret that is not this controller's.

@@ -90,11 +90,11 @@ func TestSuccessInBulkIsNoNews(t *testing.T) {
 		}
 		return told
 	}
-	if told := tell(4000); told != goodEventsBurst {
-		t.Errorf("%d of 4000 were told", told)
+	if told := tell(400); told != namespaceSuccessBurst {
+		t.Errorf("%d of 400 were told", told)
 	}
 	c.SetTime(noon.Add(time.Second))
-	if told := tell(4000); told != goodEvents {
+	if told := tell(warningEvents); told != namespaceSuccessEvents {
 		t.Errorf("%d were told a second later", told)
 	}
 }

@@ -93,20 +93,20 @@ $(BIN)/image:
 # the Dockerfile.
 .PHONY: test
 test: ## Run all tests, against a real API server
-	@$(FOR_TESTS) go test ./...
+	@$(FOR_TESTS) go test -timeout 30m ./...
 	@go -C hack/image test -count=1 ./...
 	@$(WITH_API) go -C hack/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: ## Run all tests with the race detector (needs a C compiler)
-	@$(FOR_TESTS) go test -race ./...
+	@$(FOR_TESTS) go test -race -timeout 30m ./...
 
 .PHONY: cover
 cover: export CGO_ENABLED := $(if $(RACE),1,0)
 cover: | $(BIN) ## Run all tests and require their coverage of pkg and controllers (RACE=1: as race, too)
 	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... | grep -v /ststest$$ | paste -sd, -) && $(FOR_TESTS) \
-		go test $(if $(RACE),-race) -covermode=atomic -coverpkg="$$covered" -coverprofile=$(BIN)/cover.out ./... | \
+		go test $(if $(RACE),-race) -timeout 30m -covermode=atomic -coverpkg="$$covered" -coverprofile=$(BIN)/cover.out ./... | \
 		sed -E '/^[[:space:]].*coverage: 0.0% of statements$$/d; s/[[:space:]]+coverage: .* of statements in .*//'
 	@awk -v least=$(COVERAGE) -f hack/coverage.awk $(BIN)/cover.out
 

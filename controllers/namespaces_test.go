@@ -310,12 +310,14 @@ func TestRightsOfSeveralNamespaces(t *testing.T) {
 	for _, w := range []*world{a, a2} {
 		binding := w.grant("by-binding", w.serviceAccount("default"))
 		w.wait("aws-iam-by-binding")
-		w.must(w.Delete(t.Context(), binding))
-		w.waitGone("aws-iam-by-binding")
-
 		w.annotate(policy.AllowedRolesAnnotation, `["by-annotation"]`)
 		w.wait("aws-iam-by-annotation")
+
+		w.must(w.Delete(t.Context(), binding))
 		w.annotate(policy.AllowedRolesAnnotation, `[]`)
+	}
+	for _, w := range []*world{a, a2} {
+		w.waitGone("aws-iam-by-binding")
 		w.waitGone("aws-iam-by-annotation")
 	}
 	if n := len(second.matching(reviews)); n != asked {

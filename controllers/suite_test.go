@@ -47,7 +47,7 @@ import (
 const (
 	account  = "123456789012"
 	region   = "eu-central-1"
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 var (

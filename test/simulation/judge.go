@@ -106,11 +106,21 @@ func (w *World) judgeWrite(t *task, verb string, name key, before, after *corev1
 	}
 }
 
+const (
+	// atLeastAlive is more than clocks may be wrong.
+	atLeastAlive = 8 * time.Second
+	// maxMargin is by how much a Secret may look dead too early that does not say any longer when its session began.
+	maxMargin = 5 * time.Minute
+)
+
 // judgeRemoval checks a deletion.
 func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	inst, name := t.inst, t.key
 	held, usable := w.credentialsIn(before)
-	alive := usable > 2*time.Second
+	alive := usable > atLeastAlive
+	if w.tamperedSince(name, held.issued) {
+		alive = usable > atLeastAlive+maxMargin
+	}
 	now := inst.wanted(name, w.now-apiLag, w.now)
 	switch {
 	case !now.asked:
@@ -132,14 +142,14 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	for _, a := range inst.askedBy(name) {
 		r := inst.remembered(name).of(a.subject, w.names(a.role))
 		switch {
-		case r.state == refused && brought, r.state != allowed && a.since > w.now-soon && !a.brought(before, held):
+		case r.state == refused && brought, r.state != allowed && a.since > w.now-apiLag && !a.brought(before, held):
 		case r.state == allowed || w.cfg.dryRun:
 			w.violated(askedForNeverDeleted, "%s: deleted with %s left, and %s was not refused", name, usable, a.subject)
 		case r.state == undecided:
 			w.violated(undecidedTakesNothing, "%s: deleted with %s left, and a review of %s was undecided", name, usable, a.subject)
 		default:
 			refusedOnes++
-			w.judgeRefusal(t, a, r, usable)
+			w.judgeRefusal(t, a, r.since(inst.remembered(name), a), usable)
 			brought = a.brought(before, held)
 		}
 	}
@@ -161,7 +171,7 @@ func (w *World) judgeRefusal(t *task, a asker, r run, usable time.Duration) {
 	w.exercised(refusalConfirmed)
 	lasts := r.last - r.first
 	switch {
-	case r.refusals < 2 || lasts < confirmedAfter:
+	case lasts < confirmedAfter:
 		w.violated(refusalConfirmed, "%s: deleted with %s left after %d refusals of %s in %s", t.key, usable, r.refusals, a.subject, lasts)
 	case !t.inst.sawChange(t.key.Namespace, r.allowed-settle) && lasts < unexplainedFor:
 		w.violated(refusalConfirmed, "%s: deleted with %s left after refusals of %s for %s that nothing explains", t.key, usable, a.subject, lasts)

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"kube-aws-iam-controller/pkg/role"
@@ -134,12 +135,21 @@ func (w *World) withdrawn(namespace string) {
 	}
 }
 
+// mayKeep reports whether one of those who ask for a Secret might have, since then, the role that it holds.
+func (inst *instance) mayKeep(name key, since time.Duration) bool {
+	held, _ := inst.w.credentialsIn(inst.w.api.secrets[name])
+	arn, err := role.ParseARN(held.role)
+	return err == nil && slices.ContainsFunc(inst.askedBy(name), func(a asker) bool {
+		return inst.w.mayHave(name.Namespace, a.subject, arn, since, inst.w.now)
+	})
+}
+
 func (w *World) judgeWithdrawn(inst *instance, name key, uid any, began time.Duration) {
 	if !inst.alive || inst.tokens < 2 || !w.faults.quiet(began-time.Minute, w.now) || w.tamperedSince(name, began-time.Minute) || w.roleTouched[name] >= began-time.Minute && w.roleTouched[name] > 0 {
 		return
 	}
-	if inst.wanted(name, began, w.now).entitled {
-		return // it was given back
+	if inst.wanted(name, began, w.now).entitled || inst.mayKeep(name, began) {
+		return // it was given back, or serves until it expires
 	}
 	w.exercised(withdrawnShows)
 	s := w.api.secrets[name]

@@ -14,6 +14,8 @@ import (
 type looks struct {
 	// named is by subject and name of the role, with a space in between.
 	named map[string]*run
+	// refusedSince is when the first review refused it that none followed which allowed it.
+	refusedSince time.Duration
 }
 
 // run is what the last reviews of one subject and one name of a role said.
@@ -40,8 +42,11 @@ func (t *task) see(subject, name string, l look) {
 	r.state = l
 	switch l {
 	case allowed:
-		r.refusals, r.allowed = 0, w.now
+		r.refusals, r.allowed, m.refusedSince = 0, w.now, 0
 	case refused:
+		if m.refusedSince == 0 {
+			m.refusedSince = t.began
+		}
 		if r.refusals == 0 {
 			r.first = t.began
 		}
@@ -84,6 +89,14 @@ func (m *looks) of(subject string, names []string) run {
 		}
 	}
 	return all
+}
+
+// since is what counts of a run for one who asks: it does not begin again for those who come while all are refused.
+func (r run) since(m *looks, a asker) run {
+	if r.refusals > 0 && m.refusedSince > 0 && a.since > m.refusedSince {
+		r.first = min(r.first, m.refusedSince)
+	}
+	return r
 }
 
 // sawChange reports whether an instance saw a change of who may have which role in a namespace since then.

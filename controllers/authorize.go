@@ -109,7 +109,7 @@ func (g *gathered) afterReview(r *reconciler, c *claim) refusal {
 	case !c.refusedRole():
 		return g.known.refusal
 	default:
-		return g.known.refusal.refused(c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely()))
+		return g.known.refusal.refused(c.askedLast, c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely()))
 	}
 }
 
@@ -148,6 +148,9 @@ func (r *reconciler) review(ctx context.Context, ask *question, subjects []subje
 		}
 		if asked.Before(answer.asked) {
 			answer.asked = asked
+		}
+		if asked.After(answer.askedLast) {
+			answer.askedLast = asked
 		}
 		if !verdict.Allowed {
 			refused(verdict, s.wants)

@@ -43,8 +43,9 @@ type claim struct {
 // review is what the authorizers said of a claim. The zero value is that none was asked.
 type review struct {
 	verdict policy.Verdict
-	// asked is when they were asked, by the machine's clock.
-	asked time.Time
+	// asked is when they were asked about the first of the subjects, and askedLast about the last one, by the machine's
+	// clock: some answers are remembered.
+	asked, askedLast time.Time
 	// unknown is why that could not be decided, if none allowed.
 	unknown error
 }

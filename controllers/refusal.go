@@ -22,12 +22,15 @@ const (
 	askAgain = time.Minute
 )
 
-// refused returns the refusal after one more, at a time.
-func (r refusal) refused(asked time.Time, explained bool) refusal {
+// refused returns the refusal after one more. A refusal is one of all who ask, so the first time begins with the review
+// that was asked last, and is over when all were asked again, the first of them at asked.
+func (r refusal) refused(askedLast, asked time.Time, explained bool) refusal {
 	if r.first.IsZero() {
-		return refusal{first: asked, last: asked, explained: explained}
+		return refusal{first: askedLast, last: askedLast, explained: explained}
 	}
-	r.last = asked
+	if asked.After(r.last) {
+		r.last = asked
+	}
 	r.explained = r.explained || explained
 	return r
 }

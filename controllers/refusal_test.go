@@ -25,7 +25,7 @@ func TestRefusal_ConfirmedByALaterLook(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var r refusal
 			for _, seconds := range test.asked {
-				r = r.refused(at(seconds), test.explained)
+				r = r.refused(at(seconds), at(seconds), test.explained)
 			}
 			if r.confirmed() != test.confirmed {
 				t.Errorf("confirmed is %t", r.confirmed())
@@ -42,8 +42,24 @@ func TestRefusal_ConfirmedByALaterLook(t *testing.T) {
 
 // A change that is seen after the first refusal explains it, too: the watch may be later than the answer.
 func TestRefusal_ExplainedLater(t *testing.T) {
-	r := refusal{}.refused(noon, false).refused(noon.Add(time.Second), true)
+	later := noon.Add(time.Second)
+	r := refusal{}.refused(noon, noon, false).refused(later, later, true)
 	if !r.confirmedAt().Equal(noon.Add(confirmation)) {
 		t.Errorf("confirmed at %s", r.confirmedAt())
+	}
+}
+
+// Of two who ask, one was refused long before the other: the other's right is not taken by its first refusal.
+func TestRefusal_BeginsWithTheLastWhoIsRefused(t *testing.T) {
+	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
+	r := refusal{}.refused(at(60), at(0), true)
+	if r = r.refused(at(61), at(61), true); r.confirmed() {
+		t.Error("confirmed a second after the other was refused")
+	}
+	if r = r.refused(at(70), at(65), true); r.confirmed() {
+		t.Error("confirmed before both were asked again")
+	}
+	if r = r.refused(at(70), at(70), true); !r.confirmed() {
+		t.Error("not confirmed when both were refused for ten seconds")
 	}
 }

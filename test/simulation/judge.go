@@ -139,7 +139,7 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	w.limitRemovals(inst)
 	var refusedOnes int
 	var brought bool // by an AWSIAMRole, whose refusal takes it away whatever the pods ask for
-	for _, a := range inst.askedBy(name) {
+	for _, a := range inst.askedBy(name, held) {
 		r := inst.remembered(name).of(a.subject, w.names(a.role))
 		switch {
 		case r.state == refused && brought, r.state != allowed && a.since > w.now-apiLag && !a.brought(before, held):
@@ -149,7 +149,7 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 			w.violated(undecidedTakesNothing, "%s: deleted with %s left, and a review of %s was undecided", name, usable, a.subject)
 		default:
 			refusedOnes++
-			w.judgeRefusal(t, a, r.since(inst.remembered(name), a), usable)
+			w.judgeRefusal(t, a, r.since(inst, inst.remembered(name), a), usable)
 			brought = a.brought(before, held)
 		}
 	}

@@ -123,24 +123,24 @@ func (w *World) withdrawn(namespace string) {
 	began, inst := w.now, w.instances[0]
 	for _, name := range sorted(w.api.secrets) {
 		s := w.api.secrets[name]
-		held, usable := w.credentialsIn(s)
+		_, usable := w.credentialsIn(s)
 		if namespace != "" && name.Namespace != namespace || !managed(s) || usable < time.Minute {
 			continue
 		}
-		before, now := inst.wanted(name, began-1, began-1), inst.wanted(name, began, began)
-		if !now.asked || now.entitled || !before.entitled || before.arn != held.role {
+		now := inst.wanted(name, began, began)
+		if !now.asked || now.entitled || !inst.mayKeep(name, began-1, began-1) || inst.mayKeep(name, began, began) {
 			continue
 		}
 		w.after(soon+3*time.Second, func() { w.judgeWithdrawn(inst, name, s.UID, began) })
 	}
 }
 
-// mayKeep reports whether one of those who ask for a Secret might have, since then, the role that it holds.
-func (inst *instance) mayKeep(name key, since time.Duration) bool {
+// mayKeep reports whether one of those who ask for a Secret might have the role that it holds at some moment from one time to another.
+func (inst *instance) mayKeep(name key, from, to time.Duration) bool {
 	held, _ := inst.w.credentialsIn(inst.w.api.secrets[name])
 	arn, err := role.ParseARN(held.role)
-	return err == nil && slices.ContainsFunc(inst.askedBy(name), func(a asker) bool {
-		return inst.w.mayHave(name.Namespace, a.subject, arn, since, inst.w.now)
+	return err == nil && slices.ContainsFunc(inst.askedBy(name, held), func(a asker) bool {
+		return inst.w.mayHave(name.Namespace, a.subject, arn, from, to)
 	})
 }
 
@@ -148,7 +148,7 @@ func (w *World) judgeWithdrawn(inst *instance, name key, uid any, began time.Dur
 	if !inst.alive || inst.tokens < 2 || !w.faults.quiet(began-time.Minute, w.now) || w.tamperedSince(name, began-time.Minute) || w.roleTouched[name] >= began-time.Minute && w.roleTouched[name] > 0 {
 		return
 	}
-	if inst.wanted(name, began, w.now).entitled || inst.mayKeep(name, began) {
+	if inst.wanted(name, began, w.now).entitled || inst.mayKeep(name, began, w.now) {
 		return // it was given back, or serves until it expires
 	}
 	w.exercised(withdrawnShows)

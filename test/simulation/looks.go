@@ -91,9 +91,9 @@ func (m *looks) of(subject string, names []string) run {
 	return all
 }
 
-// since is what counts of a run for one who asks: it does not begin again for those who come while all are refused.
-func (r run) since(m *looks, a asker) run {
-	if r.refusals > 0 && m.refusedSince > 0 && a.since > m.refusedSince {
+// since is what counts of a run for one who asks: the time does not begin again for those who come while all are refused, or who ask first then.
+func (r run) since(inst *instance, m *looks, a asker) run {
+	if r.refusals > 0 && m.refusedSince > 0 && (a.since > m.refusedSince || r.allowed == inst.began) {
 		r.first = min(r.first, m.refusedSince)
 	}
 	return r
@@ -131,9 +131,9 @@ type asker struct {
 	since   time.Duration
 }
 
-// askedBy are those who ask for a Secret, as far as an instance knows: first the AWSIAMRole.
-func (inst *instance) askedBy(name key) (all []asker) {
-	if arn, _, valid := inst.ofAWSIAMRole(name); valid {
+// askedBy are those who ask for a Secret and may lose by it what it holds, as far as an instance knows: first the AWSIAMRole.
+func (inst *instance) askedBy(name key, held session) (all []asker) {
+	if arn, _, valid := inst.ofAWSIAMRole(name); valid && held.role == arn.String() {
 		all = append(all, asker{group(name.Namespace), arn, true, inst.w.roleTouched[name]})
 	}
 	arn, valid := inst.w.ofPod(name)

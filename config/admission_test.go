@@ -167,7 +167,8 @@ func (c *cluster) testPodRole(t *testing.T) {
 	})
 }
 
-// testPodAWSIAMRole checks that Secrets of AWSIAMRoles, whose names do not begin with aws-iam-, are not looked at: the whole namespace may have what they hold.
+// testPodAWSIAMRole checks that Secrets of AWSIAMRoles, whose names do not begin with aws-iam-,
+// are not looked at: the whole namespace may have what they hold.
 func (c *cluster) testPodAWSIAMRole(t *testing.T) {
 	c.createAWSIAMRole(t, guarded, "billing", "Billing_Export")
 	judge(t, []try{
@@ -196,7 +197,8 @@ func (c *cluster) testPodARN(t *testing.T) {
 // most is how many roles a pod may have without the right to all of them.
 const most = 10
 
-// tenRoles are the parts of a pod with ten roles, of which the ServiceAccount many may not have those from one to before another.
+// tenRoles are the parts of a pod with ten roles, of which the ServiceAccount many may not have
+// those from one to before another.
 func tenRoles(from, before int) []func(*corev1.Pod) {
 	var parts []func(*corev1.Pod)
 	for i := range most {
@@ -209,7 +211,8 @@ func tenRoles(from, before int) []func(*corev1.Pod) {
 	return parts
 }
 
-// testLargePods tries what CEL's cost limits might refuse, with the base role ARN known: three questions for each role.
+// testLargePods tries what CEL's cost limits might refuse, with the base role ARN known: three
+// questions for each role.
 func (c *cluster) testLargePods(t *testing.T) {
 	var twice, fifty, used []func(*corev1.Pod)
 	for i := range 50 {

@@ -15,7 +15,8 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// outcome is what came of acting on a decision: the credentials that were issued or kept, or why not.
+// outcome is what came of acting on a decision: the credentials that were issued or kept, or why
+// not.
 type outcome struct {
 	// issued are new credentials, and repaired those that were written again.
 	issued, repaired *credentials.Credentials
@@ -58,8 +59,8 @@ func (r *reconciler) issue(ctx context.Context, g *gathered, d decision) (o outc
 	return o
 }
 
-// repair writes the Secret again with the credentials that it holds, as the API server has them; and a seed that does
-// not exist with those in memory.
+// repair writes the Secret again with the credentials that it holds, as the API server has them;
+// and a seed that does not exist with those in memory.
 func (r *reconciler) repair(ctx context.Context, g *gathered) (o outcome) {
 	if g.held == nil {
 		c := r.guard.seed.now().Credentials
@@ -87,7 +88,8 @@ func (r *reconciler) repair(ctx context.Context, g *gathered) (o outcome) {
 	return o
 }
 
-// write creates a Secret, or replaces what is in the one that was judged, if there is one. It returns why not, or nil.
+// write creates a Secret, or replaces what is in the one that was judged, if there is one. It
+// returns why not, or nil.
 func (r *reconciler) write(ctx context.Context, g *gathered, judged, rendered *corev1.Secret) *failure {
 	var err error
 	if judged == nil {
@@ -113,8 +115,9 @@ func (g *gathered) judged() *corev1.Secret {
 // writeAttempts is how often a write is tried if other writers come before it.
 const writeAttempts = 5
 
-// overwrite replaces what is in the Secret that was judged. On a conflict, and where the cache lacks labels or annotations
-// of other writers, it reads the metadata, and goes on while the UID matches and the Secret is still managed.
+// overwrite replaces what is in the Secret that was judged. On a conflict, and where the cache
+// lacks labels or annotations of other writers, it reads the metadata, and goes on while the UID
+// matches and the Secret is still managed.
 func (r *reconciler) overwrite(ctx context.Context, judged, rendered *corev1.Secret) (written *corev1.Secret, err error) {
 	meta := judged.ObjectMeta
 	if secret.Cut(judged) {
@@ -136,8 +139,8 @@ func (r *reconciler) overwrite(ctx context.Context, judged, rendered *corev1.Sec
 	return written, err
 }
 
-// managedMetadata asks the API server for the metadata of the very Secret that was judged, while it is managed. The error
-// is a conflict if it is not.
+// managedMetadata asks the API server for the metadata of the very Secret that was judged, while
+// it is managed. The error is a conflict if it is not.
 func (r *reconciler) managedMetadata(ctx context.Context, judged *corev1.Secret) (metav1.ObjectMeta, error) {
 	now, err := r.metadata(ctx, client.ObjectKeyFromObject(judged))
 	if err == nil && (now.UID != judged.UID || !secret.Owned(now)) {
@@ -197,8 +200,8 @@ func immutableFailure(g *gathered) *failure {
 // actionDelete is the action of a failed deletion.
 const actionDelete = "Delete"
 
-// remove deletes the very Secret that was judged. Another one of its name, or a later version of it, is left alone and
-// judged anew. Deletions for refused roles are limited.
+// remove deletes the very Secret that was judged. Another one of its name, or a later version of
+// it, is left alone and judged anew. Deletions for refused roles are limited.
 func (r *reconciler) remove(ctx context.Context, g *gathered, d decision) outcome {
 	if d.reason == ReasonRoleForbidden && !r.removals.take(g.name, r.machine.Now()) {
 		return outcome{failure: transient("it is another Secret's turn to be deleted")}

@@ -44,7 +44,8 @@ func (w *world) everyServiceAccount() rbacv1.Subject {
 	return rbacv1.Subject{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "system:serviceaccounts:" + w.namespace}
 }
 
-// The event of a refusal has the commands that allow the role: pkg/policy and config have a shell run such commands.
+// The event of a refusal has the commands that allow the role: pkg/policy and config have a shell
+// run such commands.
 func TestRBACRefusesAndSaysWhatWouldAllow(t *testing.T) {
 	w := newWorld(t)
 	w.start(modes(policy.ModeRBAC))

@@ -46,7 +46,8 @@ func (w *world) release(name string) {
 	w.patch(name, func(r *v1.AWSIAMRole) { r.Finalizers = nil })
 }
 
-// The status is written with what the cache has, which lacks most of the metadata: nothing of that must be lost.
+// The status is written with what the cache has, which lacks most of the metadata: nothing of
+// that must be lost.
 func TestAWSIAMRole_KeepsItsMetadataWhenItsStatusIsWritten(t *testing.T) {
 	w := newWorld(t)
 	created := []*v1.AWSIAMRole{w.awsIAMRole("few", "app", labeled(3, 100_000)), w.awsIAMRole("many", "app", labeled(300, 100_000))}
@@ -130,7 +131,8 @@ func TestAWSIAMRole_ALongStatusIsReplaced(t *testing.T) {
 	})
 }
 
-// A binding whose name is not kept takes effect at once all the same: when it comes, after a restart, and when it goes.
+// A binding whose name is not kept takes effect at once all the same: when it comes, after a
+// restart, and when it goes.
 func TestRBAC_BindingsWithLongNamesAreSeen(t *testing.T) {
 	w := newWorld(t)
 	bind := func(roleName string) *rbacv1.RoleBinding {

@@ -65,8 +65,9 @@ func withoutCredentials(f secret.Files) toolscache.TransformFunc {
 	}
 }
 
-// reducedRole keeps of an AWSIAMRole what the controller uses: annotations and managed fields can have hundreds of kilobytes. It is the transform of all
-// kinds that have no other, as to name the kind would take a cluster that knows it.
+// reducedRole keeps of an AWSIAMRole what the controller uses: annotations and managed fields can
+// have hundreds of kilobytes. It is the transform of all kinds that have no other, as to name the
+// kind would take a cluster that knows it.
 func reducedRole(obj any) (any, error) {
 	if r, ok := obj.(*v1.AWSIAMRole); ok {
 		demand.ReduceAWSIAMRole(r)

@@ -19,7 +19,8 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// claim is one request for a Secret: that of an AWSIAMRole, or the one that all pods make by the Secret's name.
+// claim is one request for a Secret: that of an AWSIAMRole, or the one that all pods make by the
+// Secret's name.
 type claim struct {
 	demand.Demand
 	// owner is the AWSIAMRole that makes it; nil for pods, and for the seed.
@@ -27,13 +28,16 @@ type claim struct {
 	// arn is the role, if that is known, and base where roles lie that are asked for by name.
 	arn  role.ARN
 	base role.Base
-	// problem is why it can never be served, and blocked why the controller cannot serve any at the moment.
+	// problem is why it can never be served, and blocked why the controller cannot serve any at
+	// the moment.
 	problem, blocked error
 	review
-	// forbidden are the pods that make it and may not have the role; refused are those of them that do not get it.
+	// forbidden are the pods that make it and may not have the role; refused are those of them
+	// that do not get it.
 	forbidden []refusedPods
 	refused   map[*wanter]bool
-	// dryRun tells that they get it all the same. wouldRefuse is why none would get it, if this were not a dry run.
+	// dryRun tells that they get it all the same. wouldRefuse is why none would get it, if this
+	// were not a dry run.
 	dryRun      bool
 	wouldRefuse string
 	// duration is how long a session is asked for, which may be longer than the target's.
@@ -58,8 +62,9 @@ func (c *claim) refusedRole() bool {
 	return c.problem == nil && !c.asked.IsZero() && c.unknown == nil && !c.verdict.Allowed
 }
 
-// resolve finds out which request decides over the Secret, which role it is for, and whether what is there is good for
-// it. An AWSIAMRole that is rejected leaves that to the pods that ask by the same name.
+// resolve finds out which request decides over the Secret, which role it is for, and whether what
+// is there is good for it. An AWSIAMRole that is rejected leaves that to the pods that ask by the
+// same name.
 func (r *reconciler) resolve(ctx context.Context, g *gathered) {
 	caller, err := r.identity(g).caller(ctx)
 	g.sure, g.now = r.sure(), r.clock.Now() // what STS answers may have corrected it
@@ -93,7 +98,8 @@ func (g *gathered) claims(caller credentials.Caller) (claims []*claim) {
 	return claims
 }
 
-// ofSeed returns what the seed asks for: the role of its name, or if it has another name the caller's own.
+// ofSeed returns what the seed asks for: the role of its name, or if it has another name the
+// caller's own.
 func (g *gathered) ofSeed(caller credentials.Caller) demand.Demand {
 	named, ok := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
 	if !ok {
@@ -102,8 +108,9 @@ func (g *gathered) ofSeed(caller credentials.Caller) demand.Demand {
 	return demand.Demand{Secret: g.name.Name, Role: named}
 }
 
-// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is rejected. What it has in
-// there already is taken away as by any refusal, not before that was confirmed.
+// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is
+// rejected. What it has in there already is taken away as by any refusal, not before that was
+// confirmed.
 func (r *reconciler) standsAside(g *gathered, c *claim) bool {
 	switch {
 	case c.owner == nil || !c.rejected() || (len(g.wants) == 0 && !g.seed):
@@ -115,7 +122,8 @@ func (r *reconciler) standsAside(g *gathered, c *claim) bool {
 	}
 }
 
-// judgeClaim finds out whether a claim can be served. callerErr is why the controller does not know who it is for AWS.
+// judgeClaim finds out whether a claim can be served. callerErr is why the controller does not
+// know who it is for AWS.
 func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, caller credentials.Caller, callerErr error) {
 	if c.blocked = callerErr; callerErr != nil && g.seed {
 		return
@@ -171,8 +179,9 @@ func errOwnRole(arn role.ARN) error {
 		"ask for another role", arn)
 }
 
-// ownRole returns the role that is asked for of the seed, if it is the one that the controller is: by its name it lies
-// under the base role ARN, or as the roles of pods may lie in another account, at the root of its own.
+// ownRole returns the role that is asked for of the seed, if it is the one that the controller
+// is: by its name it lies under the base role ARN, or as the roles of pods may lie in another
+// account, at the root of its own.
 func ownRole(caller credentials.Caller, reference string) (role.ARN, error) {
 	home, err := role.BaseOf(caller.ARN)
 	if err != nil {
@@ -222,7 +231,8 @@ func (r *reconciler) target(g *gathered, c *claim, duration time.Duration) secre
 	return t
 }
 
-// hold reads an existing Secret of the controller's own. One that cannot be read holds dead credentials.
+// hold reads an existing Secret of the controller's own. One that cannot be read holds dead
+// credentials.
 func (g *gathered) hold(s *corev1.Secret) {
 	g.held = &held{
 		secret: s, role: string(s.Data[secret.RoleARNKey]), credentials: secret.Held(s),

@@ -8,12 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// contestedWrites is how many writes of one Secret, that follow each other without a rest, show that another writer
-// changes it back.
+// contestedWrites is how many writes of one Secret, that follow each other without a rest, show
+// that another writer changes it back.
 const contestedWrites = freeWrites
 
-// writerOf returns who wrote a Secret last beside this controller, as its managed fields say: the name that it gave
-// itself. An object without them says nothing.
+// writerOf returns who wrote a Secret last beside this controller, as its managed fields say: the
+// name that it gave itself. An object without them says nothing.
 func writerOf(s metav1.Object) string {
 	var last *metav1.ManagedFieldsEntry
 	for i, entry := range s.GetManagedFields() {
@@ -31,8 +31,8 @@ func writerOf(s metav1.Object) string {
 	}
 }
 
-// contested reports whether a write was one of many that follow each other because another writer changes the Secret
-// back, and by whom that is done. writes is how many they were with this one.
+// contested reports whether a write was one of many that follow each other because another writer
+// changes the Secret back, and by whom that is done. writes is how many they were with this one.
 func (g *gathered) contested(writes int, d decision, o outcome) (by string, is bool) {
 	if writes < contestedWrites || !g.changedBack(d, writes) {
 		return g.known.contestedBy, g.known.contestedBy != ""
@@ -47,7 +47,8 @@ func (g *gathered) contested(writes int, d decision, o outcome) (by string, is b
 	}
 }
 
-// changedBack reports whether a write was necessary because another writer had changed or deleted what was written before.
+// changedBack reports whether a write was necessary because another writer had changed or deleted
+// what was written before.
 func (g *gathered) changedBack(d decision, writes int) bool {
 	switch d.reason {
 	case reasonRestored, reasonRepaired:
@@ -64,7 +65,8 @@ func (k *record) isContested(now time.Time) bool {
 	return k.contestedBy != "" && k.restedBy().After(now)
 }
 
-// restedBy returns when it was long ago that the Secret was written, if it is not written until then.
+// restedBy returns when it was long ago that the Secret was written, if it is not written until
+// then.
 func (k *record) restedBy() time.Time {
 	if k.repairs.restedBy().After(k.issues.restedBy()) {
 		return k.repairs.restedBy()

@@ -21,14 +21,16 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// Dependencies are what the reconciler and its event sources read from, write to and ask. NewManager takes them from a manager and a credentials.Client; the
-// simulation in test/simulation has its own.
+// Dependencies are what the reconciler and its event sources read from, write to and ask.
+// NewManager takes them from a manager and a credentials.Client; the simulation in
+// test/simulation has its own.
 type Dependencies struct {
 	Settings
 
 	// Namespaces to serve; none means all.
 	Namespaces []string
-	// Client reads Secrets and AWSIAMRoles from a cache that has seen its own writes, and writes to the API server.
+	// Client reads Secrets and AWSIAMRoles from a cache that has seen its own writes, and writes
+	// to the API server.
 	Client client.Client
 	// Cached reads from the same cache and waits for nothing.
 	Cached client.Reader
@@ -36,9 +38,11 @@ type Dependencies struct {
 	Live client.Reader
 	// Authorizer decides who may have which role.
 	Authorizer policy.Authorizer
-	// Working assumes the roles of pods. Own is the same but for --assume-role, and renews the seed.
+	// Working assumes the roles of pods. Own is the same but for --assume-role, and renews the
+	// seed.
 	Working, Own Identity
-	// Base returns where roles lie that are asked for by name, or zero if that is not known without asking.
+	// Base returns where roles lie that are asked for by name, or zero if that is not known
+	// without asking.
 	Base func() role.Base
 	// ServesRoles is true if the cluster has AWSIAMRoles.
 	ServesRoles bool
@@ -46,11 +50,13 @@ type Dependencies struct {
 	Files secret.Files
 	// Metrics are where issues and refusals are counted.
 	Metrics *metrics.Metrics
-	// Clock is that of STS, by which credentials expire. Machine is the machine's, by which all other times are measured.
+	// Clock is that of STS, by which credentials expire. Machine is the machine's, by which all
+	// other times are measured.
 	Clock, Machine clock.PassiveClock
 	// Sure reports whether Clock can be relied on.
 	Sure func() bool
-	// IsOwnRole reports whether a role is one that the controller itself is, and UsesKey whether it works with an access key.
+	// IsOwnRole reports whether a role is one that the controller itself is, and UsesKey whether
+	// it works with an access key.
 	IsOwnRole func(context.Context, role.ARN) (bool, error)
 	UsesKey   func(accessKeyID string) bool
 	// Recorder writes events.
@@ -65,8 +71,9 @@ type Identity struct {
 	Assume func(context.Context, credentials.Session) (credentials.Credentials, error)
 }
 
-// Core is the reconciler with its event sources, and without a manager: it starts no goroutine and has no queue. NewManager ties it to informers and a
-// controller; a simulation calls the same methods in an order of its own.
+// Core is the reconciler with its event sources, and without a manager: it starts no goroutine
+// and has no queue. NewManager ties it to informers and a controller; a simulation calls the same
+// methods in an order of its own.
 type Core struct {
 	r      *reconciler
 	cached client.Reader
@@ -108,7 +115,8 @@ func (c *Core) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	return c.r.Reconcile(ctx, request)
 }
 
-// Transform reduces an object to what the cache keeps of it; Secrets, and the metadata of what decides who may have which role.
+// Transform reduces an object to what the cache keeps of it; Secrets, and the metadata of what
+// decides who may have which role.
 func (c *Core) Transform(obj any) (any, error) {
 	if _, ok := obj.(*metav1.PartialObjectMetadata); ok {
 		return bare(obj)
@@ -116,7 +124,8 @@ func (c *Core) Transform(obj any) (any, error) {
 	return withoutCredentials(c.r.files)(obj)
 }
 
-// ListenToPods enqueues, now and from now on, the Secrets for which the pods that ask for them change. Pods have to be known before.
+// ListenToPods enqueues, now and from now on, the Secrets for which the pods that ask for them
+// change. Pods have to be known before.
 func (c *Core) ListenToPods(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	return c.podSource().Start(ctx, q)
 }
@@ -156,8 +165,8 @@ func (*Core) Retries() workqueue.TypedRateLimiter[reconcile.Request] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](errorRetry, maxErrorRetry)
 }
 
-// Sizes returns how much is remembered, by what it is: pods that ask for Secrets, and entries about Secrets or namespaces. It is for tests that memory stays
-// bounded.
+// Sizes returns how much is remembered, by what it is: pods that ask for Secrets, and entries
+// about Secrets or namespaces. It is for tests that memory stays bounded.
 func (c *Core) Sizes() map[string]int {
 	r := c.r
 	r.pods.lock.RLock()

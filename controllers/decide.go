@@ -14,16 +14,20 @@ import (
 // state is all that a decision about one Secret depends on. Its times are by the clock of STS.
 type state struct {
 	now time.Time
-	// sure is false while now may be wrong by any amount, as STS did not say the time since the machine's clock was set.
+	// sure is false while now may be wrong by any amount, as STS did not say the time since the
+	// machine's clock was set.
 	sure bool
 	// role is the ARN of the role that is asked for, as far as a review was asked who may have it.
 	role string
-	// wanted reports whether an object asks for the Secret; if not, unwantedSince is when the last one went.
+	// wanted reports whether an object asks for the Secret; if not, unwantedSince is when the
+	// last one went.
 	wanted        bool
 	unwantedSince time.Time
-	// seed is true for the Secret of the controller's own credentials, which is kept while the controller runs.
+	// seed is true for the Secret of the controller's own credentials, which is kept while the
+	// controller runs.
 	seed bool
-	// seedInMemory is true if the seed does not exist, and the controller still has good credentials that were in it.
+	// seedInMemory is true if the seed does not exist, and the controller still has good
+	// credentials that were in it.
 	seedInMemory bool
 	// unadoptable is why the seed that is there is not taken.
 	unadoptable string
@@ -34,11 +38,12 @@ type state struct {
 	// undecided is why it is not known who may have the role, and askAt when it is asked again.
 	undecided error
 	verdict   policy.Verdict
-	// confirmed is true if a refusal has been confirmed, so that it takes away what is there. removeAt is when that may be
-	// deleted, as deletions for refusals are limited.
+	// confirmed is true if a refusal has been confirmed, so that it takes away what is there.
+	// removeAt is when that may be deleted, as deletions for refusals are limited.
 	confirmed bool
 	removeAt  time.Time
-	// askAt is when to ask again who may have the role, if that is not known or if a refusal is to be confirmed.
+	// askAt is when to ask again who may have the role, if that is not known or if a refusal is
+	// to be confirmed.
 	askAt time.Time
 	// foreign is what to do about a Secret of this name that is not the controller's, if one was seen.
 	foreign string
@@ -46,7 +51,8 @@ type state struct {
 	held *held
 	// failure is how the last attempt went wrong, if it did and none succeeded since.
 	failure *failure
-	// issueAt and repairAt are when the Secret may be written again, with new credentials and with its own; zero for now.
+	// issueAt and repairAt are when the Secret may be written again, with new credentials and
+	// with its own; zero for now.
 	issueAt, repairAt time.Time
 	// recheck is when to ask anew who may have the role, if something has just changed.
 	recheck time.Time
@@ -60,16 +66,16 @@ type held struct {
 	secret *corev1.Secret
 	// credentials are zero if the Secret does not hold any that can be read.
 	credentials credentials.Credentials
-	// role is the ARN of the role whose credentials they are, and allowed reports whether one that is not asked for any
-	// longer may still be assumed.
+	// role is the ARN of the role whose credentials they are, and allowed reports whether one
+	// that is not asked for any longer may still be assumed.
 	role    string
 	allowed bool
-	// ownRole is why the credentials must not be there: they are of the controller's own role. inUse is true if the
-	// controller itself works with them.
+	// ownRole is why the credentials must not be there: they are of the controller's own role.
+	// inUse is true if the controller itself works with them.
 	ownRole error
 	inUse   bool
-	// intact is false if the Secret is not what the controller would write for its target; it is repairable if that can be
-	// written with the credentials that it holds.
+	// intact is false if the Secret is not what the controller would write for its target; it is
+	// repairable if that can be written with the credentials that it holds.
 	intact, repairable bool
 }
 
@@ -88,7 +94,8 @@ func (h *held) left(now time.Time) time.Duration {
 	return max(0, h.credentials.UsableUntil().Sub(now))
 }
 
-// left returns how long what is held is of use: to pods, or if it is the seed, to the controller, until the very end.
+// left returns how long what is held is of use: to pods, or if it is the seed, to the controller,
+// until the very end.
 func (s state) left(now time.Time) time.Duration {
 	if s.seed && s.held != nil {
 		return max(0, s.held.credentials.Expires.Sub(now))
@@ -101,13 +108,15 @@ type verb int
 
 // The zero value gives nothing to anybody.
 const (
-	// refuse gives no new credentials. A Secret that is there stays, and serves while its credentials do.
+	// refuse gives no new credentials. A Secret that is there stays, and serves while its
+	// credentials do.
 	refuse verb = iota
 	// keep leaves everything as it is: the Secret that is there, or the one that is not.
 	keep
 	// issue gets credentials and writes them.
 	issue
-	// repair writes the Secret again with the credentials that it holds, or the seed with those in memory.
+	// repair writes the Secret again with the credentials that it holds, or the seed with those
+	// in memory.
 	repair
 	// remove deletes the Secret.
 	remove
@@ -142,8 +151,8 @@ const (
 // refusedRetry is when to look again at what was refused for a cause that raises no event in the cluster.
 const refusedRetry = time.Minute
 
-// unreadyRetry is when to look again at what is due while the controller has no AWS identity: there may be thousands. See
-// hurried.
+// unreadyRetry is when to look again at what is due while the controller has no AWS identity:
+// there may be thousands. See hurried.
 const unreadyRetry = 10 * time.Second
 
 // decide is the whole judgement over one Secret.
@@ -185,10 +194,12 @@ func (s state) judge() decision {
 	return s.need()
 }
 
-// holdsOwnRole reports whether a Secret that is not the seed holds credentials of the controller's own role.
+// holdsOwnRole reports whether a Secret that is not the seed holds credentials of the
+// controller's own role.
 func (s state) holdsOwnRole() bool { return s.held != nil && s.held.ownRole != nil && !s.seed }
 
-// unwanted keeps a Secret that no object asks for during the grace period, but never until its credentials die.
+// unwanted keeps a Secret that no object asks for during the grace period, but never until its
+// credentials die.
 func (s state) unwanted() decision {
 	if s.held == nil {
 		return decision{verb: keep, reason: reasonUnused}
@@ -200,8 +211,8 @@ func (s state) unwanted() decision {
 	return decision{verb: remove, reason: reasonUnused, note: "no object asks for it", at: s.now.Add(refusedRetry)}
 }
 
-// withoutSeed writes a seed again that was deleted, from memory. One that was never there is taken when an operator puts
-// it in place, and not made.
+// withoutSeed writes a seed again that was deleted, from memory. One that was never there is
+// taken when an operator puts it in place, and not made.
 func (s state) withoutSeed() decision {
 	if s.seedInMemory {
 		return s.unlessFailed(decision{verb: repair, reason: reasonRestored})
@@ -209,7 +220,8 @@ func (s state) withoutSeed() decision {
 	return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 }
 
-// waitingForIdentity leaves everything as it is while the controller cannot say which role is meant.
+// waitingForIdentity leaves everything as it is while the controller cannot say which role is
+// meant.
 func (s state) waitingForIdentity() decision {
 	if s.seed { // its guard tells
 		return decision{verb: keep, action: codeOf(s.unready), note: s.unready.Error(), at: s.now.Add(credentials.CallerRetry)}
@@ -221,8 +233,8 @@ func (s state) waitingForIdentity() decision {
 	return s.waiting(ReasonGetCredentialsFailed, codeOf(s.unready), s.unready, later)
 }
 
-// waiting issues nothing and takes nothing away while something is not known. Users are told when it matters: when
-// something is missing, or due.
+// waiting issues nothing and takes nothing away while something is not known. Users are told when
+// it matters: when something is missing, or due.
 func (s state) waiting(reason, action string, why error, at time.Time) decision {
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}
@@ -232,8 +244,9 @@ func (s state) waiting(reason, action string, why error, at time.Time) decision 
 	return d
 }
 
-// forbidden stops renewal, and takes away what is there when the refusal is confirmed, and deletions are not too many.
-// Credentials of another role, which was asked for before, serve until they expire if that may still be assumed.
+// forbidden stops renewal, and takes away what is there when the refusal is confirmed, and
+// deletions are not too many. Credentials of another role, which was asked for before, serve
+// until they expire if that may still be assumed.
 func (s state) forbidden(later time.Time) decision {
 	d := decision{verb: refuse, reason: ReasonRoleForbidden, note: s.verdict.Reason, at: later}
 	if d.note == "" {
@@ -263,8 +276,8 @@ func (s state) lookBeforeDeath(at time.Time) time.Time {
 	return at
 }
 
-// need says whether a Secret that is asked for is good for now, or why it must be written; but not before the time of
-// the next attempt.
+// need says whether a Secret that is asked for is good for now, or why it must be written; but
+// not before the time of the next attempt.
 func (s state) need() decision {
 	switch {
 	case s.held == nil:
@@ -280,8 +293,8 @@ func (s state) need() decision {
 	}
 }
 
-// unlessPaused is a write, unless the Secret was written too often, or the last attempt failed. Attempts at the same that
-// fail have pauses of their own.
+// unlessPaused is a write, unless the Secret was written too often, or the last attempt failed.
+// Attempts at the same that fail have pauses of their own.
 func (s state) unlessPaused(d decision, at time.Time) decision {
 	if s.failure == nil && s.now.Before(at) {
 		if s.expired() {
@@ -304,8 +317,8 @@ func (s state) unlessFailed(d decision) decision {
 // due returns when the credentials that are there are to be renewed.
 func (s state) due() time.Time { return s.held.life().Due(s.limit, s.spread) }
 
-// expired reports whether a Secret holds nothing that a pod could use, for sure. A seed is good enough to renew itself
-// until the very end.
+// expired reports whether a Secret holds nothing that a pod could use, for sure. A seed is good
+// enough to renew itself until the very end.
 func (s state) expired() bool {
 	return s.held != nil && !s.seed && s.held.dead(s.now) && (s.sure || s.held.credentials.Expires.IsZero())
 }

@@ -8,12 +8,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// eventLimits bounds the events of each namespace, and those of success in all. The recorder drops events while its queue
-// of 1,000 is full, so without this one namespace could keep others from being told. Source: maxQueuedEvents in client-go's
-// tools/events.
+// eventLimits bounds the events of each namespace, and those of success in all. The recorder
+// drops events while its queue of 1,000 is full, so without this one namespace could keep others
+// from being told. Source: maxQueuedEvents in client-go's tools/events.
 type eventLimits struct {
 	lock sync.Mutex
-	// success bounds the events of what went well: when thousands of pods come at once, the API server has better to do.
+	// success bounds the events of what went well: when thousands of pods come at once, the API
+	// server has better to do.
 	success *rate.Limiter
 	// ofNamespace are the limits of a namespace's events, of success and of warnings.
 	ofNamespace map[string]*namespaceEvents
@@ -21,7 +22,8 @@ type eventLimits struct {
 
 type namespaceEvents struct{ success, warnings *rate.Limiter }
 
-// How many events there are a second, and at once: of success in all namespaces and in one, and of warnings in one.
+// How many events there are a second, and at once: of success in all namespaces and in one, and
+// of warnings in one.
 const (
 	successEvents, successBurst                   = 10, 100
 	namespaceSuccessEvents, namespaceSuccessBurst = 5, 50

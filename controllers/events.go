@@ -99,7 +99,8 @@ func replacedNote(g *gathered) string {
 		g.name.Name, g.replacedRole, g.name.Name, g.arn)
 }
 
-// sharedNote begins the note to a pod that may not have a role, but can read the Secret of others that may.
+// sharedNote begins the note to a pod that may not have a role, but can read the Secret of others
+// that may.
 func sharedNote(g *gathered) string {
 	return fmt.Sprintf("The pod still reads Secret %q, which the namespace shares and which others may have: delete the pod, or give it a Secret of its own. ", g.name.Name)
 }

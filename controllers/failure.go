@@ -36,7 +36,8 @@ func (f *failure) about(s credentials.Session) bool {
 // retries grow from a second to a minute: most causes pass at once, and what an admin mends in IAM is found within a minute. See hurried.
 var retries = wait.Backoff{Duration: time.Second, Factor: 2, Cap: time.Minute, Steps: math.MaxInt32}
 
-// jitter is by how much a pause is longer at the most, so that what failed together is not tried again together.
+// jitter is by how much a pause is longer at the most, so that what failed together is not tried
+// again together.
 const jitter = 0.2
 
 // pauseOf returns the next pause of a Secret: always the same for one Secret and pause.
@@ -54,7 +55,8 @@ func hurried(pause, left time.Duration) time.Duration {
 	return min(pause, max(time.Second, left/8))
 }
 
-// ofAnotherClock reports whether the failure was noted before the clock was corrected: no attempt waits for that long.
+// ofAnotherClock reports whether the failure was noted before the clock was corrected: no attempt
+// waits for that long.
 func (f *failure) ofAnotherClock(now time.Time) bool { return f.until.Sub(now) > 2*retries.Cap }
 
 // lastFailure returns the last failure; nil if there was none, or one of another clock.
@@ -66,8 +68,9 @@ func (k *record) lastFailure(now time.Time) *failure {
 	return &last
 }
 
-// afterFailure returns one more failure with the time of the next attempt, for a Secret whose credentials a pod can use
-// for as long as left. last is the failure before; nil if there was none.
+// afterFailure returns one more failure with the time of the next attempt, for a Secret whose
+// credentials a pod can use for as long as left. last is the failure before; nil if there was
+// none.
 func afterFailure(s types.NamespacedName, last *failure, now time.Time, left time.Duration, next failure) *failure {
 	next.backoff = retries
 	if last != nil && last.role == next.role && last.duration == next.duration {
@@ -90,8 +93,8 @@ type undecided struct {
 	backoff wait.Backoff
 }
 
-// afterUndecided returns what is remembered of one more review that could not be decided, for a Secret whose credentials
-// a pod can use for as long as left.
+// afterUndecided returns what is remembered of one more review that could not be decided, for a
+// Secret whose credentials a pod can use for as long as left.
 func afterUndecided(s types.NamespacedName, last *undecided, now time.Time, left time.Duration, err error) *undecided {
 	next := &undecided{err: err, backoff: retries}
 	if last != nil {

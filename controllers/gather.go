@@ -20,20 +20,23 @@ type gathered struct {
 	state
 
 	name types.NamespacedName
-	// known is what was remembered of the Secret, and lastFailure the failure of it that still says something.
+	// known is what was remembered of the Secret, and lastFailure the failure of it that still
+	// says something.
 	known       record
 	lastFailure *failure
-	// resource is the AWSIAMRole of the Secret's name, if there is one, and ofResource what is known of its request.
+	// resource is the AWSIAMRole of the Secret's name, if there is one, and ofResource what is
+	// known of its request.
 	resource   *v1.AWSIAMRole
 	ofResource *claim
 	// wants are the pods that want the Secret.
 	wants []want
 	// claim is the request that decides what is in the Secret.
 	*claim
-	// replacedRole is the role that the pods ask for by the Secret's name, if the AWSIAMRole decides that it is another.
+	// replacedRole is the role that the pods ask for by the Secret's name, if the AWSIAMRole
+	// decides that it is another.
 	replacedRole string
-	// refusal is what was known of refusals, and what the reviews of this time added; nextUndecided is the same of those that
-	// could not be decided.
+	// refusal is what was known of refusals, and what the reviews of this time added;
+	// nextUndecided is the same of those that could not be decided.
 	refusal       refusal
 	nextUndecided *undecided
 	// target is what the Secret is to be for. It is empty while that is not known.
@@ -73,7 +76,8 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	return g, nil
 }
 
-// gatherPace finds out when the Secret may be written again, and whether it is its turn to be deleted.
+// gatherPace finds out when the Secret may be written again, and whether it is its turn to be
+// deleted.
 func (r *reconciler) gatherPace(g *gathered) {
 	now := r.machine.Now()
 	if at := g.known.issues.next(now); at.After(now) {
@@ -89,7 +93,8 @@ func (r *reconciler) gatherPace(g *gathered) {
 	}
 }
 
-// gatherOwnRole finds out whether the Secret holds what only the seed may hold, and whether the controller works with it.
+// gatherOwnRole finds out whether the Secret holds what only the seed may hold, and whether the
+// controller works with it.
 func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) {
 	if g.held == nil || g.seed {
 		return
@@ -109,7 +114,8 @@ func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) {
 	}
 }
 
-// inUseByController reports whether the controller works with what is in a Secret that it does not renew.
+// inUseByController reports whether the controller works with what is in a Secret that it does
+// not renew.
 func (g *gathered) inUseByController() bool { return g.held != nil && g.held.inUse }
 
 // find reads the AWSIAMRole of this name, and the Secret if it is the controller's own.

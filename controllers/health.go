@@ -19,10 +19,12 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// addProbes serves /healthz, and /readyz with more checks by name. Ready means that pods and all that is watched are known; live means that the process answers. Neither asks STS: no
-// restart would mend it.
+// addProbes serves /healthz, and /readyz with more checks by name. Ready means that pods and all
+// that is watched are known; live means that the process answers. Neither asks STS: no restart
+// would mend it.
 //
-// It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait for.
+// It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait
+// for.
 func addProbes(ctx context.Context, m manager.Manager, address string, readiness map[string]healthz.Checker, pods *podStore, watched []client.Object) error {
 	var informers []cache.Informer
 	for _, object := range watched {

@@ -17,16 +17,19 @@ import (
 
 // What any client of the controller's HTTP servers can take.
 const (
-	// requestTimeout is how long the reading of a request may take, and how long its answer with the client's reading of it. It is as long as Prometheus
-	// waits by default.
+	// requestTimeout is how long the reading of a request may take, and how long its answer with
+	// the client's reading of it. It is as long as Prometheus waits by default.
 	requestTimeout = 10 * time.Second
-	// maxHeader is how long a request's header may be, in bytes. The longest tokens of ServiceAccounts have some kilobytes.
+	// maxHeader is how long a request's header may be, in bytes. The longest tokens of
+	// ServiceAccounts have some kilobytes.
 	maxHeader = 16 << 10
-	// maxConnections is how many connections a server keeps. Each takes up to some tens of kilobytes.
+	// maxConnections is how many connections a server keeps. Each takes up to some tens of
+	// kilobytes.
 	maxConnections = 128
 )
 
-// addServer lets the manager serve a handler at an address from its start on, leader or not; at "0" or "" it does not. If secure is not nil, it is by HTTPS.
+// addServer lets the manager serve a handler at an address from its start on, leader or not; at
+// "0" or "" it does not. If secure is not nil, it is by HTTPS.
 func addServer(ctx context.Context, m manager.Manager, name, address string, handler http.Handler, secure *tls.Config) error {
 	if address == "" || address == "0" {
 		return nil
@@ -43,7 +46,8 @@ func addServer(ctx context.Context, m manager.Manager, name, address string, han
 	return m.Add(&manager.Server{Name: name, Server: server, Listener: listener})
 }
 
-// newHTTPServer returns a server that any number of clients can ask in any way without taking more than a bounded amount of memory.
+// newHTTPServer returns a server that any number of clients can ask in any way without taking
+// more than a bounded amount of memory.
 func newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:        handler,
@@ -55,8 +59,9 @@ func newHTTPServer(handler http.Handler) *http.Server {
 	}
 }
 
-// connectionLimit closes connections of a server when there are too many: the one in which nothing happens for the longest time. So whoever opens many
-// connections and holds them does not keep out who opens one and asks at once, as the kubelet and Prometheus do.
+// connectionLimit closes connections of a server when there are too many: the one in which
+// nothing happens for the longest time. So whoever opens many connections and holds them does not
+// keep out who opens one and asks at once, as the kubelet and Prometheus do.
 type connectionLimit struct {
 	limit int
 

@@ -23,14 +23,17 @@ const (
 	maxTokenReviews = 4
 	// reviewTimeout bounds both questions about a client.
 	reviewTimeout = 5 * time.Second
-	// maxAllowedClients is how many clients are remembered that may read the metrics, and allowedClientTTL for how long. Who may not is not remembered, and so
-	// cannot push out who may.
+	// maxAllowedClients is how many clients are remembered that may read the metrics, and
+	// allowedClientTTL for how long. Who may not is not remembered, and so cannot push out who
+	// may.
 	maxAllowedClients = 64
 	allowedClientTTL  = time.Minute
 )
 
-// metricsAccess lets those read the metrics whose bearer token the API server knows, and who have the right to get the nonResourceURL /metrics. It does what
-// controller-runtime's filters.WithAuthenticationAndAuthorization does without k8s.io/apiserver, which doubles the size of the binary.
+// metricsAccess lets those read the metrics whose bearer token the API server knows, and who have
+// the right to get the nonResourceURL /metrics. It does what controller-runtime's
+// filters.WithAuthenticationAndAuthorization does without k8s.io/apiserver, which doubles the
+// size of the binary.
 type metricsAccess struct {
 	tokens    authenticationclient.TokenReviewInterface
 	rights    authorizationclient.SubjectAccessReviewInterface
@@ -55,7 +58,8 @@ func newMetricsAccess(config *rest.Config, client *http.Client) (*metricsAccess,
 	}, nil
 }
 
-// require answers requests of clients without a valid token with 401, of those without the right with 403, and with 503 while the API server does not say.
+// require answers requests of clients without a valid token with 401, of those without the right
+// with 403, and with 503 while the API server does not say.
 func (a *metricsAccess) require(log logr.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := a.check(r.Context(), log, r)
@@ -76,7 +80,8 @@ type clientKey struct {
 	verb, path string
 }
 
-// check returns the status of the answer to a request, which is 200 if the client may have what it asks for.
+// check returns the status of the answer to a request, which is 200 if the client may have what
+// it asks for.
 func (a *metricsAccess) check(ctx context.Context, log logr.Logger, r *http.Request) int {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {

@@ -14,7 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// reviewer is an API server that knows each token as its owner's name, but not "unknown", and answers reviews.
+// reviewer is an API server that knows each token as its owner's name, but not "unknown", and
+// answers reviews.
 type reviewer struct {
 	t       *testing.T
 	reviews atomic.Int64

@@ -18,11 +18,13 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// maxScrapes is how many requests for metrics are answered at the same time. Each takes up to some megabytes, and milliseconds where the client reads.
+// maxScrapes is how many requests for metrics are answered at the same time. Each takes up to
+// some megabytes, and milliseconds where the client reads.
 const maxScrapes = 4
 
-// addMetrics serves the metrics, to a few clients at a time, and if secure is true by HTTPS and only to whom the API server allows it. It takes the place of
-// controller-runtime's own server, whose connections cannot be limited.
+// addMetrics serves the metrics, to a few clients at a time, and if secure is true by HTTPS and
+// only to whom the API server allows it. It takes the place of controller-runtime's own server,
+// whose connections cannot be limited.
 func addMetrics(ctx context.Context, m manager.Manager, log logr.Logger, address string, secure bool) error {
 	handler := limitInFlight(maxScrapes, promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	var config *tls.Config
@@ -55,14 +57,15 @@ func limitInFlight(n int, next http.Handler) http.Handler {
 	})
 }
 
-// refuseScrape answers with an error and closes the connection, which costs memory as long as it is there.
+// refuseScrape answers with an error and closes the connection, which costs memory as long as it
+// is there.
 func refuseScrape(w http.ResponseWriter, status int) {
 	w.Header().Set("Connection", "close")
 	http.Error(w, http.StatusText(status), status)
 }
 
-// servingConfig returns the certificate that is mounted, as long as the manager runs in its newest version, and otherwise a self-signed one of its own, as
-// controller-runtime does.
+// servingConfig returns the certificate that is mounted, as long as the manager runs in its
+// newest version, and otherwise a self-signed one of its own, as controller-runtime does.
 func servingConfig(m manager.Manager) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}} // one request at a time for each connection
 	folder := filepath.Join(os.TempDir(), "k8s-metrics-server", "serving-certs")

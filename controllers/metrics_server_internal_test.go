@@ -52,7 +52,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// scrape returns the status of a request whose answer is read, and how long the answer is; 0 if the server closes the connection.
+// scrape returns the status of a request whose answer is read, and how long the answer is; 0 if
+// the server closes the connection.
 func scrape(t *testing.T, url string) (status int, size int64) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

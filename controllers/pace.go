@@ -2,8 +2,8 @@ package controllers
 
 import "time"
 
-// pace spaces out what is written into one Secret, whatever causes it: some writes at once, and then with pauses that
-// grow. The zero value has written nothing.
+// pace spaces out what is written into one Secret, whatever causes it: some writes at once, and
+// then with pauses that grow. The zero value has written nothing.
 type pace struct {
 	// count is how many writes followed each other without a rest, and last when the last one was.
 	count int
@@ -23,7 +23,8 @@ const (
 	pausesInASession = 16
 )
 
-// next returns the time before which the Secret must not be written again; zero if it may be written at once.
+// next returns the time before which the Secret must not be written again; zero if it may be
+// written at once.
 func (p pace) next(now time.Time) time.Time {
 	p = p.rested(now)
 	if p.count < freeWrites {
@@ -41,7 +42,8 @@ func (p pace) wrote(now time.Time, life time.Duration) pace {
 	return pace{count: p.rested(now).count + 1, last: now, longest: min(maxPause, life/pausesInASession)}
 }
 
-// rested returns the pace as it is now: after twice the longest pause without a write, nothing is left of it.
+// rested returns the pace as it is now: after twice the longest pause without a write, nothing is
+// left of it.
 func (p pace) rested(now time.Time) pace {
 	if p.restedBy().After(now) {
 		return p

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// writes returns when a Secret is written that is edited every second for that long, as often as its pace allows.
+// writes returns when a Secret is written that is edited every second for that long, as often as
+// its pace allows.
 func writesOf(edits int, life time.Duration) (at []time.Duration) {
 	var p pace
 	for i := range edits {

@@ -17,9 +17,11 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml. "get" on Secrets is for the one that is in the
-// way of ours: its labels tell whose it is. The Lease is known by its name, but to create one cannot be limited by a name. config/rbac/kustomization.yaml
-// shows how an instance for some namespaces gets the name of its own.
+// What the controller may do in the cluster; make generate turns it into config/rbac/role.yaml.
+// "get" on Secrets is for the one that is in the way of ours: its labels tell whose it is. The
+// Lease is known by its name, but to create one cannot be limited by a name.
+// config/rbac/kustomization.yaml shows how an instance for some namespaces gets the name of its
+// own.
 //
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
@@ -59,7 +61,8 @@ type reconciler struct {
 	clock, machine clock.PassiveClock
 	// sure tells whether clock can be relied on.
 	sure func() bool
-	// isOwnRole reports whether a role is one that the controller itself is; usesKey whether it works with an access key.
+	// isOwnRole reports whether a role is one that the controller itself is; usesKey whether it
+	// works with an access key.
 	isOwnRole func(context.Context, role.ARN) (bool, error)
 	usesKey   func(accessKeyID string) bool
 	events    announcer

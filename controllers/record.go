@@ -13,8 +13,8 @@ import (
 	"kube-aws-iam-controller/pkg/refresh"
 )
 
-// record remembers what was decided and what came of it, tells those who ask for the Secret, and returns when to look
-// again: zero if there is nothing left to look at.
+// record remembers what was decided and what came of it, tells those who ask for the Secret, and
+// returns when to look again: zero if there is nothing left to look at.
 func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outcome) time.Time {
 	log := logr.FromContextOrDiscard(ctx).WithValues("role", g.target.Session.Role.String())
 	r.recordFindings(g)
@@ -51,8 +51,9 @@ func (r *reconciler) recordOutcome(log logr.Logger, g *gathered, d decision, o o
 	return d.at
 }
 
-// forget drops what is remembered of a Secret that does not exist and that no object asks for; but not that it was
-// written lately, so that no one gains by deleting it. It returns when to look again.
+// forget drops what is remembered of a Secret that does not exist and that no object asks for;
+// but not that it was written lately, so that no one gains by deleting it. It returns when to
+// look again.
 func (r *reconciler) forget(g *gathered) time.Time {
 	r.verdicts.forget(g.name)
 	r.writes.forget(g.name)
@@ -105,8 +106,8 @@ func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision) {
 	}
 }
 
-// hearers returns the objects that get events about the Secret: the AWSIAMRole that decides over it, and the pods that
-// ask for it.
+// hearers returns the objects that get events about the Secret: the AWSIAMRole that decides over
+// it, and the pods that ask for it.
 func (r *reconciler) hearers(g *gathered) []hearer {
 	var all []hearer
 	if g.owner != nil {
@@ -122,7 +123,8 @@ func (r *reconciler) resourceHearer(g *gathered) hearer {
 	return hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }}
 }
 
-// recordReplaced tells pods that an AWSIAMRole decided that the Secret is of another role than its name says.
+// recordReplaced tells pods that an AWSIAMRole decided that the Secret is of another role than
+// its name says.
 func (r *reconciler) recordReplaced(g *gathered) {
 	if g.replacedRole == "" {
 		return
@@ -223,15 +225,16 @@ func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o ou
 	return r.dueOf(g, o.issued)
 }
 
-// recordRepaired remembers that the Secret was written again with the credentials that it held, and returns when to
-// renew them.
+// recordRepaired remembers that the Secret was written again with the credentials that it held,
+// and returns when to renew them.
 func (r *reconciler) recordRepaired(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
 	log.Info("secret repaired", "reason", d.reason, "session", g.target.Session.Name, "accessKeyID", o.repaired.AccessKeyID, "writer", o.writer)
 	r.recordWritten(log, g, d, o, o.repaired, func(k *record) *pace { return &k.repairs })
 	return r.dueOf(g, o.repaired)
 }
 
-// recordWritten remembers a write, and tells that another writer changes the Secret back if it is one of many.
+// recordWritten remembers a write, and tells that another writer changes the Secret back if it is
+// one of many.
 func (r *reconciler) recordWritten(log logr.Logger, g *gathered, d decision, o outcome, c *credentials.Credentials, of func(*record) *pace) {
 	now := r.machine.Now()
 	var by string
@@ -272,7 +275,8 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 	return g.now
 }
 
-// recordFailure remembers a failed attempt, tells those who wait, and returns when to try again, or to remove what is dead.
+// recordFailure remembers a failed attempt, tells those who wait, and returns when to try again,
+// or to remove what is dead.
 func (r *reconciler) recordFailure(log logr.Logger, g *gathered, d decision, failed *failure) time.Time {
 	f := *failed
 	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration

@@ -2,21 +2,23 @@ package controllers
 
 import "time"
 
-// refusal is what the reviews of who may have a Secret's role say since one of them refused it last without another
-// that allowed it in between. All times are the machine's. The zero value is no refusal.
+// refusal is what the reviews of who may have a Secret's role say since one of them refused it
+// last without another that allowed it in between. All times are the machine's. The zero value is
+// no refusal.
 type refusal struct {
 	// first is when it was first refused, and last when it was asked and refused last.
 	first, last time.Time
-	// explained is true if a change of RBAC or of the Namespace, which this replica saw, can be the cause.
+	// explained is true if a change of RBAC or of the Namespace, which this replica saw, can be
+	// the cause.
 	explained bool
 }
 
 const (
-	// confirmation is how long after the first refusal another one confirms it. It is as long as an API server, of
-	// which there may be several, may still answer as before a change.
+	// confirmation is how long after the first refusal another one confirms it. It is as long as
+	// an API server, of which there may be several, may still answer as before a change.
 	confirmation = 10 * time.Second
-	// unexplainedConfirmation is the same for a refusal for which no change was seen: an API server that has just
-	// started, or that lags, refuses what it does not know yet.
+	// unexplainedConfirmation is the same for a refusal for which no change was seen: an API
+	// server that has just started, or that lags, refuses what it does not know yet.
 	unexplainedConfirmation = 5 * time.Minute
 	// askAgain is how often a refusal is asked about that is not confirmed, or not carried out yet.
 	askAgain = time.Minute

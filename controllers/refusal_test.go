@@ -40,7 +40,8 @@ func TestRefusal_ConfirmedByALaterLook(t *testing.T) {
 	}
 }
 
-// A change that is seen after the first refusal explains it, too: the watch may be later than the answer.
+// A change that is seen after the first refusal explains it, too: the watch may be later than the
+// answer.
 func TestRefusal_ExplainedLater(t *testing.T) {
 	later := noon.Add(time.Second)
 	r := refusal{}.refused(noon, noon, false).refused(later, later, true)

@@ -9,8 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// removals limits how many Secrets are deleted because their role is refused, in the whole cluster: an authorizer, or a
-// tool that writes RoleBindings, cannot empty a cluster by one mistake. Namespaces take turns.
+// removals limits how many Secrets are deleted because their role is refused, in the whole
+// cluster: an authorizer, or a tool that writes RoleBindings, cannot empty a cluster by one
+// mistake. Namespaces take turns.
 type removals struct {
 	// managed returns how many Secrets the controller has.
 	managed func() int
@@ -19,8 +20,8 @@ type removals struct {
 	limit *rate.Limiter
 	// limited is when the limit was last computed from the number of Secrets.
 	limited time.Time
-	// waiting are the Secrets that are to be deleted, in the order in which they came, by namespace; turns are these
-	// namespaces in the order in which they come next.
+	// waiting are the Secrets that are to be deleted, in the order in which they came, by
+	// namespace; turns are these namespaces in the order in which they come next.
 	waiting map[string][]string
 	turns   []string
 	// logged is when the log last said how many wait.
@@ -34,7 +35,8 @@ const (
 	removalsShare = 100
 	// limitedFor is how long the limit stays as it was computed: Secrets are not counted for each.
 	limitedFor = 10 * time.Second
-	// removalsLogged is how often the log says how many wait, the first time when they have come together.
+	// removalsLogged is how often the log says how many wait, the first time when they have come
+	// together.
 	removalsLogged      = time.Minute
 	firstRemovalsLogged = 5 * time.Second
 )
@@ -43,7 +45,8 @@ func newRemovals(managed func() int) *removals {
 	return &removals{managed: managed, limit: rate.NewLimiter(0, removalsBurst), waiting: map[string][]string{}}
 }
 
-// turn returns when a Secret may be deleted, as far as can be said now; it is not after now if that is at once.
+// turn returns when a Secret may be deleted, as far as can be said now; it is not after now if
+// that is at once.
 func (r *removals) turn(s types.NamespacedName, now time.Time) time.Time {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -81,7 +84,8 @@ func (r *removals) before(s types.NamespacedName) (n int) {
 	return n
 }
 
-// wait notes that a Secret is to be deleted when its turn comes. It returns how many wait, if it is time to log that.
+// wait notes that a Secret is to be deleted when its turn comes. It returns how many wait, if it
+// is time to log that.
 func (r *removals) wait(s types.NamespacedName, now time.Time) (logged int) {
 	r.lock.Lock()
 	defer r.lock.Unlock()

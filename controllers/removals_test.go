@@ -8,7 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// removedWithin lets all Secrets ask for their deletion as the reconciler does, and returns those that were deleted in order.
+// removedWithin lets all Secrets ask for their deletion as the reconciler does, and returns those
+// that were deleted in order.
 func removedWithin(t *testing.T, r *removals, names []types.NamespacedName, limit time.Duration) (removed []types.NamespacedName) {
 	t.Helper()
 	next := map[types.NamespacedName]time.Time{}

@@ -92,7 +92,8 @@ func (w *world) served() {
 	stop()
 }
 
-// What a review does not decide takes nothing away, and gives nothing new, also right after a start.
+// What a review does not decide takes nothing away, and gives nothing new, also right after a
+// start.
 func TestReviews_UndecidedTakeNothingAway(t *testing.T) {
 	overloaded := metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Message: "too many requests", Reason: metav1.StatusReasonTooManyRequests, Code: http.StatusTooManyRequests}
 	broken := overloaded
@@ -131,8 +132,8 @@ func TestReviews_UndecidedTakeNothingAway(t *testing.T) {
 	}
 }
 
-// An API server that has just started refuses what it does not know yet. Without a change that was seen, such a refusal
-// takes nothing away for minutes.
+// An API server that has just started refuses what it does not know yet. Without a change that
+// was seen, such a refusal takes nothing away for minutes.
 func TestReviews_RefusalsWithoutAChangeTakeNothingAway(t *testing.T) {
 	w := newWorld(t)
 	w.served()
@@ -187,7 +188,8 @@ func TestReviews_DeletionsAreLimited(t *testing.T) {
 	})
 }
 
-// A pod whose right was withdrawn reads on what it shares with another that has the right. It is told, and counted.
+// A pod whose right was withdrawn reads on what it shares with another that has the right. It is
+// told, and counted.
 func TestReviews_APodThatKeepsWhatItMayNotHave(t *testing.T) {
 	w := newWorld(t)
 	w.grant("orders", w.serviceAccount("a"))
@@ -206,7 +208,8 @@ func TestReviews_APodThatKeepsWhatItMayNotHave(t *testing.T) {
 	w.eventually("the metric without it", func() bool { return w.metric("pods_without_right") == 0 })
 }
 
-// Who may have a role only as one of several is not deprived of it by an AWSIAMRole of the Secret's name.
+// Who may have a role only as one of several is not deprived of it by an AWSIAMRole of the
+// Secret's name.
 func TestReviews_ARefusedAWSIAMRoleIsAsIfItWereNotThere(t *testing.T) {
 	w := newWorld(t)
 	w.grant("orders", w.serviceAccount("orders"))
@@ -225,7 +228,8 @@ func TestReviews_ARefusedAWSIAMRoleIsAsIfItWereNotThere(t *testing.T) {
 	}
 }
 
-// An AWSIAMRole that is changed to a role that it may not have does not keep its old one longer than its right to that.
+// An AWSIAMRole that is changed to a role that it may not have does not keep its old one longer
+// than its right to that.
 func TestReviews_AChangeDoesNotProlongTheOldRole(t *testing.T) {
 	w := newWorld(t)
 	binding := w.grant("orders", w.everyServiceAccount())

@@ -107,8 +107,8 @@ func TestTheSeedIsAdoptedAndRenewsItself(t *testing.T) {
 	}
 }
 
-// zalando-incubator/kube-aws-iam-controller has its users make an AWSIAMRole for the seed. It never decides over the seed,
-// and does not own it: deleting it would delete the seed.
+// zalando-incubator/kube-aws-iam-controller has its users make an AWSIAMRole for the seed. It
+// never decides over the seed, and does not own it: deleting it would delete the seed.
 func TestSeed_NoAWSIAMRoleGovernsIt(t *testing.T) {
 	w := newWorld(t)
 	const name = "kube-aws-iam-controller-iam-role"

@@ -54,7 +54,8 @@ func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	return s
 }
 
-// conditions returns those of the AWSIAMRole. One whose Secret others decide over has none of what is in it.
+// conditions returns those of the AWSIAMRole. One whose Secret others decide over has none of
+// what is in it.
 func (g *gathered) conditions(d decision, o outcome, current *credentials.Credentials) []*metav1.Condition {
 	if g.owner != nil {
 		return []*metav1.Condition{g.ready(d, o, current), g.authorized(d), g.fullDuration()}
@@ -105,7 +106,8 @@ func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials
 	return c
 }
 
-// authorized says whether the resource may have its role; nil if that is not known at the moment, and does not matter yet.
+// authorized says whether the resource may have its role; nil if that is not known at the moment,
+// and does not matter yet.
 func (g *gathered) authorized(d decision) *metav1.Condition {
 	c := &metav1.Condition{Type: v1.ConditionAuthorized, Status: metav1.ConditionUnknown, Reason: v1.ReasonNotAsked}
 	of := g.ofResource

@@ -23,7 +23,8 @@ type verdicts struct {
 	changed map[string]time.Time
 	// begun is when the first question was asked: what changed just before it raises no event.
 	begun time.Time
-	// looks limits how often changes have all Secrets of a namespace, or under "" of the cluster, looked at.
+	// looks limits how often changes have all Secrets of a namespace, or under "" of the cluster,
+	// looked at.
 	looks map[string]*rate.Limiter
 }
 
@@ -42,8 +43,9 @@ func newVerdicts() *verdicts {
 	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}, looks: map[string]*rate.Limiter{}}
 }
 
-// get returns the verdict about a Subject and a role, if it is known, and asked is when the review was asked. It is
-// not known if something changed since, or if the review was asked before notBefore.
+// get returns the verdict about a Subject and a role, if it is known, and asked is when the
+// review was asked. It is not known if something changed since, or if the review was asked before
+// notBefore.
 func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, notBefore, now time.Time) (verdict policy.Verdict, asked time.Time, known bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
@@ -60,8 +62,8 @@ func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.
 	return last.Verdict, last.at, holds
 }
 
-// put remembers a verdict. Of one Subject it keeps those about the last two roles: the one that is asked for, and the
-// one that the Secret holds.
+// put remembers a verdict. Of one Subject it keeps those about the last two roles: the one that
+// is asked for, and the one that the Secret holds.
 func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.ARN, verdict policy.Verdict, now time.Time) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
@@ -76,16 +78,17 @@ func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.
 	v.bySecret[s] = append(all, judged{verdict, subject, arn, now})
 }
 
-// changedSince reports whether something changed after a time in a namespace, or in the whole cluster, that a verdict
-// depends on. Since zero means: since this replica watches.
+// changedSince reports whether something changed after a time in a namespace, or in the whole
+// cluster, that a verdict depends on. Since zero means: since this replica watches.
 func (v *verdicts) changedSince(namespace string, since time.Time) bool {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	return v.lastChange(namespace).After(since)
 }
 
-// look reports whether a change in a namespace, or with "" in the whole cluster, has all its Secrets looked at. Of many
-// changes not each does: a Secret that was looked at is looked at again when the change before has settled.
+// look reports whether a change in a namespace, or with "" in the whole cluster, has all its
+// Secrets looked at. Of many changes not each does: a Secret that was looked at is looked at
+// again when the change before has settled.
 func (v *verdicts) look(namespace string, now time.Time) bool {
 	v.lock.Lock()
 	defer v.lock.Unlock()

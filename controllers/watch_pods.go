@@ -59,7 +59,8 @@ func (w *podWatch) giveBack(ctx context.Context) {
 	}
 }
 
-// listerWatcher lists and watches the unfinished pods of a namespace. Those that want nothing are dropped as they come in, and the others reduced.
+// listerWatcher lists and watches the unfinished pods of a namespace. Those that want nothing are
+// dropped as they come in, and the others reduced.
 func (w *podWatch) listerWatcher(namespace string) cache.ListerWatcher {
 	pods := w.client.Pods(namespace)
 	return &cache.ListWatch{
@@ -83,9 +84,11 @@ func (w *podWatch) listerWatcher(namespace string) cache.ListerWatcher {
 	}
 }
 
-// listPages lists the unfinished pods that want something, page by page, where the API server cannot stream them. It pages by itself, as a reflector's own
-// pages are none: the API server ignores a limit where resourceVersion is "0", and the reflector asks for all at once where a page comes too late. An
-// unset resourceVersion is a consistent read, which older API servers pass on to etcd: pages bound their memory, too.
+// listPages lists the unfinished pods that want something, page by page, where the API server
+// cannot stream them. It pages by itself, as a reflector's own pages are none: the API server
+// ignores a limit where resourceVersion is "0", and the reflector asks for all at once where a
+// page comes too late. An unset resourceVersion is a consistent read, which older API servers
+// pass on to etcd: pages bound their memory, too.
 func listPages(ctx context.Context, pods typedcorev1.PodInterface, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == "0" {
 		o.ResourceVersion = ""

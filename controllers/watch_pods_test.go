@@ -21,7 +21,8 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-// oldAPIServer answers as one that cannot stream lists, and that ignores a limit where resourceVersion is "0".
+// oldAPIServer answers as one that cannot stream lists, and that ignores a limit where
+// resourceVersion is "0".
 type oldAPIServer struct {
 	t    *testing.T
 	pods int

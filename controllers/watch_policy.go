@@ -71,7 +71,8 @@ func bare(obj any) (any, error) {
 	return m, nil
 }
 
-// boundedName is what is kept of a name. Those of roles and bindings can have hundreds of kilobytes, and nothing is asked by them.
+// boundedName is what is kept of a name. Those of roles and bindings can have hundreds of
+// kilobytes, and nothing is asked by them.
 func boundedName(name string) string {
 	if len(name) <= validation.DNS1123SubdomainMaxLength {
 		return name

@@ -12,8 +12,9 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 )
 
-// roleHandler enqueues the Secret of an AWSIAMRole that changes in what the Secret depends on; its status is the controller's own. The only
-// annotation that is cached says that labels are missing.
+// roleHandler enqueues the Secret of an AWSIAMRole that changes in what the Secret depends on;
+// its status is the controller's own. The only annotation that is cached says that labels are
+// missing.
 func roleHandler() handler.TypedEventHandler[*v1.AWSIAMRole, reconcile.Request] {
 	return handler.TypedFuncs[*v1.AWSIAMRole, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*v1.AWSIAMRole], q queue) {

@@ -19,9 +19,11 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// The order in which the work of a namespace is done. A pod that waits for its Secret goes before a refresh that is due, of which there can be
-// thousands; one that has been due for long goes first, so that the namespace's new pods do not delay it further. Between namespaces, waiting
-// and urgent work is the same: see pkg/fairqueue. The controller's own credentials go before all others, which depend on them.
+// The order in which the work of a namespace is done. A pod that waits for its Secret goes before
+// a refresh that is due, of which there can be thousands; one that has been due for long goes
+// first, so that the namespace's new pods do not delay it further. Between namespaces, waiting
+// and urgent work is the same: see pkg/fairqueue. The controller's own credentials go before all
+// others, which depend on them.
 const (
 	priorityBackground = -10
 	priorityWaiting    = 0

@@ -127,7 +127,8 @@ func TestWriters_WhatTheCacheDoesNotKeepStays(t *testing.T) {
 	w.patchAs("other", `{"metadata":{"finalizers":null}}`)
 }
 
-// Two instances that serve the same namespace by mistake notice each other, and do not spend all calls of STS on that.
+// Two instances that serve the same namespace by mistake notice each other, and do not spend all
+// calls of STS on that.
 func TestWriters_TwoInstancesNoticeEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.start()

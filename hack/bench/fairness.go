@@ -31,11 +31,12 @@ const (
 	fairWait = 300
 )
 
-// newcomerFigures are what new pods of a namespace waited for while another one had the controller busy.
+// newcomerFigures are what new pods of a namespace waited for while another one had the
+// controller busy.
 type newcomerFigures struct{ slowest, plainSlowest, plainMedian []time.Duration }
 
-// measure creates pods of a namespace, each of which wants a Secret of its own, over some seconds. In the same
-// seconds a plain client creates and reads Secrets in the namespace default.
+// measure creates pods of a namespace, each of which wants a Secret of its own, over some
+// seconds. In the same seconds a plain client creates and reads Secrets in the namespace default.
 func (f *newcomerFigures) measure(ctx context.Context, w *world, namespace, prefix string) error {
 	var pods []*corev1.Pod
 	for i := range newcomers {
@@ -90,8 +91,9 @@ func (f *newcomerFigures) figures() []figure {
 	}
 }
 
-// deleteCollection is how long new pods of a namespace wait while another one has all its Secrets deleted, which
-// the controller then issues again. Each Secret is deleted twice at most: more often, the controller makes pauses.
+// deleteCollection is how long new pods of a namespace wait while another one has all its Secrets
+// deleted, which the controller then issues again. Each Secret is deleted twice at most: more
+// often, the controller makes pauses.
 func deleteCollection(ctx context.Context, w *world) ([]figure, error) {
 	const twice = 2
 	_, names, err := w.serving(ctx, 1+(loads+twice-1)/twice)
@@ -143,7 +145,8 @@ func (a *arrivals) again(ctx context.Context, secrets []types.NamespacedName, si
 	})
 }
 
-// bindingStorm is how long it takes until a withdrawn right shows while another namespace changes its RoleBindings.
+// bindingStorm is how long it takes until a withdrawn right shows while another namespace changes
+// its RoleBindings.
 func bindingStorm(ctx context.Context, w *world) ([]figure, error) {
 	const (
 		perSecond, lasts = 50, time.Minute
@@ -197,7 +200,8 @@ func bindingStorm(ctx context.Context, w *world) ([]figure, error) {
 	}, err
 }
 
-// changeBindings creates RoleBindings of a namespace and deletes them again, and returns how many changes that were.
+// changeBindings creates RoleBindings of a namespace and deletes them again, and returns how many
+// changes that were.
 func (w *world) changeBindings(ctx context.Context, namespace string, perSecond int, lasts time.Duration) (int, error) {
 	const changesOfEach = 2
 	var bindings int

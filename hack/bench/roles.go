@@ -21,15 +21,17 @@ import (
 )
 
 const (
-	// manyRoles is how many AWSIAMRoles a namespace has that wants to have the controller to itself.
+	// manyRoles is how many AWSIAMRoles a namespace has that wants to have the controller to
+	// itself.
 	manyRoles = 10_000
-	// floodWriters is how many of them are written at the same time. That is enough to keep the API server busy.
+	// floodWriters is how many of them are written at the same time. That is enough to keep the
+	// API server busy.
 	floodWriters = 8
-	// roleSession is the session that they ask for, and shortSession what STS gives to all: each Secret is then
-	// due half a minute to a minute after it was issued.
+	// roleSession is the session that they ask for, and shortSession what STS gives to all: each
+	// Secret is then due half a minute to a minute after it was issued.
 	roleSession, shortSession = 15 * time.Minute, 8 * time.Minute
-	// duringCreation is how many of the loads are measured while the AWSIAMRoles are created; the others while they
-	// are changed.
+	// duringCreation is how many of the loads are measured while the AWSIAMRoles are created; the
+	// others while they are changed.
 	duringCreation = 2
 	// lateRefresh is how late a refresh can be.
 	lateRefresh = 2 * time.Second
@@ -37,8 +39,8 @@ const (
 	refreshLimit = 30 * time.Minute
 )
 
-// rolesFlood is how long new pods of a namespace wait, and how late refreshes are, while another namespace creates
-// AWSIAMRoles and changes them without pause.
+// rolesFlood is how long new pods of a namespace wait, and how late refreshes are, while another
+// namespace creates AWSIAMRoles and changes them without pause.
 func rolesFlood(ctx context.Context, w *world) ([]figure, error) {
 	const others, secretsOfEach = 10, 20
 	w.STS.SetSessionLifetime(shortSession)
@@ -95,7 +97,8 @@ type roleFlood struct {
 	lasted    time.Duration
 }
 
-// run creates all and changes one after the other until the context is done. Calls that have begun end by themselves.
+// run creates all and changes one after the other until the context is done. Calls that have
+// begun end by themselves.
 func (f *roleFlood) run(ctx context.Context) error {
 	calls := context.WithoutCancel(ctx)
 	create := func(i int) error { return f.client.Create(calls, f.role(i)) }
@@ -127,7 +130,8 @@ func (f *roleFlood) awaitChanges(ctx context.Context) error {
 	}
 }
 
-// inParallel calls a function for each number below n, some of them at the same time, until the context is done.
+// inParallel calls a function for each number below n, some of them at the same time, until the
+// context is done.
 func inParallel(ctx context.Context, n int, do func(int) error) error {
 	group, _ := errgroup.WithContext(ctx)
 	group.SetLimit(floodWriters)

@@ -134,7 +134,8 @@ func TestToggles(t *testing.T) {
 	}
 }
 
-// TestLease checks that the controller may take the Lease that it will ask for, as controllers/lease.go names it, and no other.
+// TestLease checks that the controller may take the Lease that it will ask for, as
+// controllers/lease.go names it, and no other.
 func TestLease(t *testing.T) {
 	for values, lease := range map[string]string{
 		"": name,

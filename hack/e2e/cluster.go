@@ -42,7 +42,8 @@ const (
 	credentialsKey = "credentials"
 	stsLatency     = 30 * time.Millisecond
 
-	// startTimeout is how long etcd and the API server may take each; envtest waits for both in this order. Its own 20 s are too few for a busy machine.
+	// startTimeout is how long etcd and the API server may take each; envtest waits for both in
+	// this order. Its own 20 s are too few for a busy machine.
 	startTimeout = "5m"
 )
 
@@ -118,8 +119,8 @@ func (c *cluster) controlPlane(context.Context) (err error) {
 	return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.crt"), c.Admin.CAData, 0o600))
 }
 
-// node starts what makes a cluster of an API server, each after what it needs answers: most of these programs end if it does not. That all of it works is
-// seen by the node's readiness.
+// node starts what makes a cluster of an API server, each after what it needs answers: most of
+// these programs end if it does not. That all of it works is seen by the node's readiness.
 func (c *cluster) node(ctx context.Context) error {
 	if err := c.writeConfigs(); err != nil {
 		return err

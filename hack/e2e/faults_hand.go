@@ -15,8 +15,8 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// mending is how long a Secret may stay spoiled: three writes of one Secret, of which one may be a renewal, follow each
-// other at once, and the next comes a second later.
+// mending is how long a Secret may stay spoiled: three writes of one Secret, of which one may be
+// a renewal, follow each other at once, and the next comes a second later.
 const mending = 3 * time.Second
 
 // byHand spoils every user's Secret and then deletes it, as somebody might who knows no better. Not the very file that the user reads, as the kubelet

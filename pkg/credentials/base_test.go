@@ -92,7 +92,8 @@ func TestKeysAreRenewedBeforeTheyExpire(t *testing.T) {
 			keys = replace(4 * time.Minute)
 			assume(t, client, session(t, appRole))
 		}
-		// New keys may be those of another identity: before they are used a second time, STS is asked whose they are.
+		// New keys may be those of another identity: before they are used a second time, STS is
+		// asked whose they are.
 		if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole", "GetCallerIdentity", "AssumeRole"}; !slices.Equal(got, want) {
 			t.Errorf("STS got %q, want %q", got, want)
 		}

@@ -25,14 +25,15 @@ type Caller struct {
 // to issue more.
 const maxChained = time.Hour
 
-// Chained reports whether the controller is itself a role in a session, so that every role it assumes is chained.
+// Chained reports whether the controller is itself a role in a session, so that every role it
+// assumes is chained.
 func (c Caller) Chained() bool { return !role.SessionRole(c.ARN).IsZero() }
 
 // RoleName is the name of the role that the controller is in a session of, or nothing.
 func (c Caller) RoleName() string { return role.SessionRoleName(c.ARN) }
 
-// Is reports whether the controller is in a session of a role, by the role's account and name. Its path is not known, and the case of a name tells no
-// two roles apart.
+// Is reports whether the controller is in a session of a role, by the role's account and name.
+// Its path is not known, and the case of a name tells no two roles apart.
 func (c Caller) Is(r role.ARN) bool {
 	id := role.SessionRole(c.ARN)
 	return !id.IsZero() && id == r.ID()
@@ -74,8 +75,9 @@ type callerAnswer struct {
 	until  time.Time // by the machine's clock: a correction must not make the while longer
 }
 
-// Caller tells who the controller is. It asks until the first success and remembers the answer until STS refuses the credentials, or they are replaced.
-// Where no base role ARN was given it is that of the instance's account if there is an instance profile, else that of the caller's.
+// Caller tells who the controller is. It asks until the first success and remembers the answer
+// until STS refuses the credentials, or they are replaced. Where no base role ARN was given it is
+// that of the instance's account if there is an instance profile, else that of the caller's.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if seed := c.seed.Load(); seed != nil {
 		if err := c.usable(seed); err != nil {

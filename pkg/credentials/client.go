@@ -34,7 +34,8 @@ type Options struct {
 	Intermediate Session
 	// Seeded lets the Client have no credentials but those that Plant gives it.
 	Seeded bool
-	// QPS is how many roles are assumed in a second at most; the burst is the same. Namespaces that wait take turns.
+	// QPS is how many roles are assumed in a second at most; the burst is the same. Namespaces
+	// that wait take turns.
 	QPS float64
 	// Now is the time by the machine's clock, which may be wrong.
 	Now func() time.Time

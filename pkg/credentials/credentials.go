@@ -83,7 +83,8 @@ type Session struct {
 	// ExternalID and Tags confine the session, where the role's owner wants that; both are optional.
 	ExternalID string
 	Tags       map[string]string
-	// Namespace is the one that the session is for. Namespaces take turns when --sts-qps is reached; a Session without a namespace, which is for the
-	// controller itself, does not wait for them. STS does not get it.
+	// Namespace is the one that the session is for. Namespaces take turns when --sts-qps is
+	// reached; a Session without a namespace, which is for the controller itself, does not wait
+	// for them. STS does not get it.
 	Namespace string
 }

@@ -30,7 +30,8 @@ func parse(t *testing.T, s string) role.ARN {
 	return a
 }
 
-// The sentences are AWS's. Source: "Troubleshoot access denied error messages" in the IAM user guide, and what STS was seen to answer.
+// The sentences are AWS's. Source: "Troubleshoot access denied error messages" in the IAM user
+// guide, and what STS was seen to answer.
 func TestExplainDenied(t *testing.T) {
 	const on = " on resource: " + podRole
 	const recreated = "deleted and made again"

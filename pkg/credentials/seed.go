@@ -38,8 +38,9 @@ func (s Seed) remedy() string {
 	return s.Remedy()
 }
 
-// Plant gives the Client other credentials of its own, for all calls that begin from now on. It is for a Client whose Options say Seeded. All must be of who
-// the first were that STS knew: others are refused with an Error of Kind Expired and Code SeedOfAnotherRole.
+// Plant gives the Client other credentials of its own, for all calls that begin from now on. It
+// is for a Client whose Options say Seeded. All must be of who the first were that STS knew:
+// others are refused with an Error of Kind Expired and Code SeedOfAnotherRole.
 func (c *Client) Plant(s Seed) {
 	c.seed.Store(&s)
 	if s.Lacking == "" {

@@ -34,8 +34,8 @@ const (
 	// MaxConditionMessage bounds the message of a condition, in bytes. The controller writes none
 	// that is longer.
 	MaxConditionMessage = 1024
-	// maxStatus bounds the other strings of the status, in bytes. None that the controller writes is
-	// as long: an ARN has 2048 characters at most.
+	// maxStatus bounds the other strings of the status, in bytes. None that the controller writes
+	// is as long: an ARN has 2048 characters at most.
 	maxStatus = 2048
 )
 

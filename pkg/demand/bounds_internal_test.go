@@ -73,8 +73,8 @@ func anyPod(seed uint64, a, b string) *corev1.Pod {
 	return pod
 }
 
-// steps returns how often FromPod looks at a volume's mounts in a container, and how many mounts the
-// pod has.
+// steps returns how often FromPod looks at a volume's mounts in a container, and how many mounts
+// the pod has.
 func steps(pod *corev1.Pod) (looks, all int) {
 	r := requests{bySecret: map[string]*Demand{}}
 	placements := r.addVolumes(pod.Spec.Volumes)

@@ -31,8 +31,8 @@ type Demand struct {
 	Role string
 	// Duration is how long a session is wanted; 0 leaves it to the controller.
 	Duration time.Duration
-	// Findings are what in the object will not work as its author expects although the Secret exists:
-	// maxFindings at most, each once.
+	// Findings are what in the object will not work as its author expects although the Secret
+	// exists: maxFindings at most, each once.
 	Findings []Finding
 
 	source source
@@ -69,8 +69,8 @@ const (
 	TooManySecrets = "InvalidRole"
 )
 
-// maxSecretName is the longest name that a Secret can have, in bytes. Source: "Object Names and IDs"
-// in the Kubernetes documentation. What is cut to it ends in an ellipsis, and is no name.
+// maxSecretName is the longest name that a Secret can have, in bytes. Source: "Object Names and
+// IDs" in the Kubernetes documentation. What is cut to it ends in an ellipsis, and is no name.
 const maxSecretName = validation.DNS1123SubdomainMaxLength
 
 // Check tells why a Secret of this name can never be had, or nil. A pod may name a Secret that no API server would accept: it then

@@ -21,8 +21,8 @@ type placement struct {
 	demand *Demand
 	// optional is true if every source is.
 	optional bool
-	// process is true if the volume has credentials.process; jsonPath is where in it credentials.json
-	// is, or empty.
+	// process is true if the volume has credentials.process; jsonPath is where in it
+	// credentials.json is, or empty.
 	process  bool
 	jsonPath string
 }
@@ -76,8 +76,8 @@ func mountsByVolume(pod *corev1.Pod, volumes map[string][]mounts) {
 	}
 }
 
-// inspect warns of ways of mounting Secrets in which their credentials arrive late, never change, or
-// are not found.
+// inspect warns of ways of mounting Secrets in which their credentials arrive late, never change,
+// or are not found.
 func inspect(pod *corev1.Pod, placements []*placement, mountPath string) {
 	volumes := map[string][]mounts{}
 	for _, p := range placements {
@@ -117,8 +117,8 @@ func (p *placement) inspectMounts(all []mounts, mountPath string) {
 }
 
 // goodPath returns where a volume that has credentials.json at jsonPath is to be mounted so that
-// credentials.process finds it under mountPath; empty if that is nowhere. It also returns the folder
-// of the file within the volume, cut for a message.
+// credentials.process finds it under mountPath; empty if that is nowhere. It also returns the
+// folder of the file within the volume, cut for a message.
 func goodPath(jsonPath, mountPath string) (good, below string) {
 	jsonPath = path.Join("/", jsonPath)
 	below = shorten(path.Dir(jsonPath), maxQuoted)

@@ -13,9 +13,9 @@ import (
 // maxRequests is how many Secrets a pod may ask for.
 const maxRequests = 64
 
-// FromPod lists what a pod asks for by the Secrets that its volumes and its containers' environments
-// name, each once and in the order of their names. The files of a Secret are made for being mounted
-// at mountPath; what in the pod will not work is noted, unless it runs already.
+// FromPod lists what a pod asks for by the Secrets that its volumes and its containers'
+// environments name, each once and in the order of their names. The files of a Secret are made
+// for being mounted at mountPath; what in the pod will not work is noted, unless it runs already.
 //
 // A pod gets 64 Secrets at most: the first that are named by its volumes, in their order, and then
 // by the environments of its init containers, containers and ephemeral containers. The result is

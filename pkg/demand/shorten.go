@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// ellipsis ends what was cut. No name of a Kubernetes object or an AWS role has it, so that what was
-// cut is never taken for a name.
+// ellipsis ends what was cut. No name of a Kubernetes object or an AWS role has it, so that what
+// was cut is never taken for a name.
 const ellipsis = "…"
 
 // maxQuoted is how many bytes of a name or path a message has. The longest role's name fits, with

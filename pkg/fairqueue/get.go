@@ -36,8 +36,8 @@ func (q *Queue) Get() (request reconcile.Request, shutDown bool) {
 	return request, shutDown
 }
 
-// GetWithPriority implements priorityqueue.PriorityQueue. It blocks until there is an item or the queue is
-// shut down; what is in the queue then is not processed. The caller has to call Done.
+// GetWithPriority implements priorityqueue.PriorityQueue. It blocks until there is an item or the
+// queue is shut down; what is in the queue then is not processed. The caller has to call Done.
 func (q *Queue) GetWithPriority() (request reconcile.Request, priority int, shutDown bool) {
 	q.lock.Lock()
 	defer q.lock.Unlock()

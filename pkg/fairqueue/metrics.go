@@ -9,11 +9,12 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// unfinishedInterval is how often the metrics of work in progress are set, as often as client-go does.
+// unfinishedInterval is how often the metrics of work in progress are set, as often as client-go
+// does.
 const unfinishedInterval = 500 * time.Millisecond
 
-// metrics are those that client-go defines for work queues, with the labels of controller-runtime. All
-// methods can be called on nil.
+// metrics are those that client-go defines for work queues, with the labels of
+// controller-runtime. All methods can be called on nil.
 type metrics struct {
 	depth                              *prometheus.GaugeVec // by priority
 	adds, retries                      prometheus.Counter
@@ -21,9 +22,9 @@ type metrics struct {
 	unfinishedWork, longestRunningWork prometheus.Gauge
 }
 
-// newMetrics returns the metrics of the queue of that name. controller-runtime registers them for its own
-// queues and exports neither them nor the provider that has them, so they are found by registering them
-// again. The help texts have to be the same for that.
+// newMetrics returns the metrics of the queue of that name. controller-runtime registers them for
+// its own queues and exports neither them nor the provider that has them, so they are found by
+// registering them again. The help texts have to be the same for that.
 func newMetrics(r prometheus.Registerer, name string) *metrics {
 	labels := []string{"name", "controller"}
 	values := []string{name, name}
@@ -51,8 +52,8 @@ func newMetrics(r prometheus.Registerer, name string) *metrics {
 	}
 }
 
-// registered returns the collector that is registered under c's name, which is c if there was none. If
-// another kind of collector has the name, c counts unseen.
+// registered returns the collector that is registered under c's name, which is c if there was
+// none. If another kind of collector has the name, c counts unseen.
 func registered[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](r.Register(c)); ok {
 		if existing, same := already.ExistingCollector.(C); same {

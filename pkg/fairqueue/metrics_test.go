@@ -11,8 +11,8 @@ import (
 	"kube-aws-iam-controller/pkg/fairqueue"
 )
 
-// The queue counts in the metrics that controller-runtime registers for its own queues. This fails if one of
-// their help texts or labels changes, as the queue's would then not be served.
+// The queue counts in the metrics that controller-runtime registers for its own queues. This
+// fails if one of their help texts or labels changes, as the queue's would then not be served.
 func TestQueue_Metrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := testQueue{fairqueue.New(fairqueue.Options{Name: "metrics", Metrics: ctrlmetrics.Registry}), t, nil}
@@ -46,8 +46,8 @@ func TestQueue_Metrics(t *testing.T) {
 	})
 }
 
-// gather returns the served metrics of the queue that is called "metrics": values of counters and gauges, sums
-// of histograms.
+// gather returns the served metrics of the queue that is called "metrics": values of counters and
+// gauges, sums of histograms.
 func gather(t *testing.T) map[string]float64 {
 	t.Helper()
 	families, err := ctrlmetrics.Registry.Gather()

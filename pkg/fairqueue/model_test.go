@@ -14,12 +14,14 @@ import (
 	"kube-aws-iam-controller/pkg/fairqueue"
 )
 
-// model is what a Queue has to hold, kept in the simplest way: no order, only what each request must be.
+// model is what a Queue has to hold, kept in the simplest way: no order, only what each request
+// must be.
 type model struct {
 	testQueue
 	queued     map[string]entry
 	processing sets.Set[string]
-	// since has, for each namespace and class, the namespaces that were served while it had ready items.
+	// since has, for each namespace and class, the namespaces that were served while it had ready
+	// items.
 	since map[string][]string
 	// run counts foreground items in a row while the background had ready ones.
 	run int
@@ -129,8 +131,8 @@ func (m *model) checkClass(available map[string]entry, got string) error {
 	return nil
 }
 
-// checkTurn checks that no namespace is served twice while another one with ready items, and no more in
-// process, waits for its turn.
+// checkTurn checks that no namespace is served twice while another one with ready items, and no
+// more in process, waits for its turn.
 func (m *model) checkTurn(available map[string]entry, namespace, ofClass string) error {
 	for line := range lines(available) {
 		other, otherClass, _ := strings.Cut(line, " ")
@@ -232,8 +234,8 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	}
 }
 
-// TestQueue_Model runs random operations and compares with a model: nothing is lost, nothing is handed out
-// twice at the same time, priorities are kept, and namespaces take turns.
+// TestQueue_Model runs random operations and compares with a model: nothing is lost, nothing is
+// handed out twice at the same time, priorities are kept, and namespaces take turns.
 func TestQueue_Model(t *testing.T) {
 	for seed := range uint64(300) {
 		runModel(t, seed, 400)

@@ -1,20 +1,22 @@
-// Package fairqueue has the work queue of a controller whose namespaces belong to different teams. It
-// shares the workers between namespaces, so that one with much work does not delay the others.
+// Package fairqueue has the work queue of a controller whose namespaces belong to different
+// teams. It shares the workers between namespaces, so that one with much work does not delay the
+// others.
 //
-// A worker that is free takes an item of the namespace that has the fewest items in process; among
-// equals, namespaces take turns. This is max-min fair in workers: a namespace gets what it asks for, or
-// as much as any other. No namespace can hold all workers, even if no other asks for one: of 64, one
-// namespace can have 56. What takes long, such as a slow answer of AWS, then finds another namespace's
-// work a free worker.
+// A worker that is free takes an item of the namespace that has the fewest items in process;
+// among equals, namespaces take turns. This is max-min fair in workers: a namespace gets what it
+// asks for, or as much as any other. No namespace can hold all workers, even if no other asks for
+// one: of 64, one namespace can have 56. What takes long, such as a slow answer of AWS, then
+// finds another namespace's work a free worker.
 //
-// Priorities order the items of one namespace: higher ones first, equal ones in the order in which they
-// became ready. Between namespaces there are three classes only, so that one does not come before others
-// by making its work urgent:
+// Priorities order the items of one namespace: higher ones first, equal ones in the order in
+// which they became ready. Between namespaces there are three classes only, so that one does not
+// come before others by making its work urgent:
 //
-//   - Items of priority Exclusive and above go before all others, and are for the controller's own needs.
+//   - Items of priority Exclusive and above go before all others, and are for the controller's
+//     own needs.
 //   - Items of priority 0 and above are the foreground.
-//   - Items below 0 are the background. They are processed when no foreground item can be, and after
-//     seven foreground items in a row, so that no load of the foreground stops them.
+//   - Items below 0 are the background. They are processed when no foreground item can be, and
+//     after seven foreground items in a row, so that no load of the foreground stops them.
 package fairqueue
 
 import (
@@ -47,11 +49,12 @@ type Options struct {
 	Clock clock.WithDelayedExecution
 }
 
-// Queue implements controller-runtime's PriorityQueue: a request is in it at most once, and never handed
-// out while it is being processed. Use New.
+// Queue implements controller-runtime's PriorityQueue: a request is in it at most once, and never
+// handed out while it is being processed. Use New.
 //
-// A request that is added again keeps the higher priority and the earlier time, as in controller-runtime's
-// own queue. So adding a delayed request without a delay makes it ready and uses up the delay.
+// A request that is added again keeps the higher priority and the earlier time, as in
+// controller-runtime's own queue. So adding a delayed request without a delay makes it ready and
+// uses up the delay.
 type Queue struct {
 	rateLimiter workqueue.TypedRateLimiter[reconcile.Request]
 	clock       clock.WithDelayedExecution
@@ -60,7 +63,8 @@ type Queue struct {
 	lock sync.Mutex
 	// changed wakes a worker when an item can have become available, or at the shutdown.
 	changed *sync.Cond
-	// items has all requests that are delayed or ready, or are to be ready when they are no longer processed.
+	// items has all requests that are delayed or ready, or are to be ready when they are no
+	// longer processed.
 	items      map[reconcile.Request]*item
 	delayed    ordered[*item]
 	ready      *schedule
@@ -120,7 +124,8 @@ func (q *Queue) ShutDown() {
 	q.changed.Broadcast()
 }
 
-// ShutDownWithDrain is ShutDown, as in controller-runtime's own queue: a controller waits for its workers.
+// ShutDownWithDrain is ShutDown, as in controller-runtime's own queue: a controller waits for its
+// workers.
 func (q *Queue) ShutDownWithDrain() { q.ShutDown() }
 
 // ShuttingDown implements workqueue.TypedInterface.

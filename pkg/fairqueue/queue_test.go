@@ -193,7 +193,8 @@ func TestQueue_FewestInProcessFirst(t *testing.T) {
 	}
 }
 
-// A request that is added while it is being processed comes again afterwards, and never at the same time.
+// A request that is added while it is being processed comes again afterwards, and never at the
+// same time.
 func TestQueue_AddedWhileProcessed(t *testing.T) {
 	for _, row := range []struct {
 		name string

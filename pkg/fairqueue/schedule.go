@@ -29,7 +29,8 @@ func classOf(priority int) class {
 }
 
 const (
-	// foregroundRun is how many foreground items are processed in a row while background items are ready.
+	// foregroundRun is how many foreground items are processed in a row while background items
+	// are ready.
 	foregroundRun = 7
 	// workersPerFree is how many workers a namespace can hold for each worker that is free.
 	workersPerFree = 7
@@ -169,8 +170,9 @@ func (s *schedule) next() *item {
 	return nil
 }
 
-// canHaveAnother reports whether one more worker leaves enough of them to others. What is free bounds
-// what one namespace can hold, so that some workers stay free for a namespace that has none.
+// canHaveAnother reports whether one more worker leaves enough of them to others. What is free
+// bounds what one namespace can hold, so that some workers stay free for a namespace that has
+// none.
 func (s *schedule) canHaveAnother(n *namespace) bool {
 	return s.workers == 0 || n.inProcess == 0 || n.inProcess < workersPerFree*(s.workers-s.inProcess)
 }
@@ -201,7 +203,8 @@ func (s *schedule) finished(name string) {
 	s.drop(n)
 }
 
-// addInProcess changes how many items of a namespace are in process, and the order of its lines with it.
+// addInProcess changes how many items of a namespace are in process, and the order of its lines
+// with it.
 func (s *schedule) addInProcess(n *namespace, delta int) {
 	n.inProcess += delta
 	s.inProcess += delta

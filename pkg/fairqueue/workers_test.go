@@ -163,8 +163,8 @@ func TestQueue_ShutDown(t *testing.T) {
 	})
 }
 
-// Workers that a namespace with much slow work has taken do not delay another one: with 64 workers of 1.5 s each,
-// all of which began at the same time, its items are processed at once.
+// Workers that a namespace with much slow work has taken do not delay another one: with 64
+// workers of 1.5 s each, all of which began at the same time, its items are processed at once.
 func TestQueue_SlowWorkDelaysNoOtherNamespace(t *testing.T) {
 	inBubble(t, 64, func(q testQueue) {
 		var lock sync.Mutex

@@ -1,5 +1,5 @@
-// Package fairrate limits the rate of calls that several namespaces make, so that one with many calls does
-// not delay the others.
+// Package fairrate limits the rate of calls that several namespaces make, so that one with many
+// calls does not delay the others.
 package fairrate
 
 import (
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limiter hands out tokens to namespaces in turn. While tokens are left, or only one namespace waits, it is
-// a plain rate.Limiter. It is safe for concurrent use. Use New.
+// Limiter hands out tokens to namespaces in turn. While tokens are left, or only one namespace
+// waits, it is a plain rate.Limiter. It is safe for concurrent use. Use New.
 type Limiter struct {
 	tokens *rate.Limiter
 
@@ -39,10 +39,10 @@ func New(perSecond float64, burst int) *Limiter {
 	return &Limiter{tokens: rate.NewLimiter(rate.Limit(perSecond), burst), own: &queue{}}
 }
 
-// Wait blocks until the namespace gets a token. Each one goes to the namespace that has waited longest for
-// its turn, and within it to the caller that came first. Callers without a namespace ("") come before all
-// others: they are for the controller's own needs. When the context is done first, Wait returns its error,
-// and the place goes to the next caller.
+// Wait blocks until the namespace gets a token. Each one goes to the namespace that has waited
+// longest for its turn, and within it to the caller that came first. Callers without a namespace
+// ("") come before all others: they are for the controller's own needs. When the context is done
+// first, Wait returns its error, and the place goes to the next caller.
 func (l *Limiter) Wait(ctx context.Context, namespace string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -107,8 +107,8 @@ func (l *Limiter) serve() {
 	l.serveLocked()
 }
 
-// serveLocked hands out the tokens that are there. If that is not enough, it runs again when there is
-// another one.
+// serveLocked hands out the tokens that are there. If that is not enough, it runs again when
+// there is another one.
 func (l *Limiter) serveLocked() {
 	l.armed = false
 	for len(l.own.callers) > 0 || len(l.turns) > 0 {

@@ -22,11 +22,13 @@ const (
 // maxAnnotation is the longest value of these annotations that is read, in bytes: hundreds of ARNs.
 const maxAnnotation = 64 << 10
 
-// tooLong stands for a value that is longer. It is neither a JSON array nor a regular expression, and so permits nothing.
+// tooLong stands for a value that is longer. It is neither a JSON array nor a regular expression,
+// and so permits nothing.
 const tooLong = "(too long"
 
-// Bounded returns the value of an annotation as it is kept: the value itself, or one that permits nothing if it is longer than what is read. It is never
-// cut, as the beginning of a regular expression may permit more than the whole.
+// Bounded returns the value of an annotation as it is kept: the value itself, or one that permits
+// nothing if it is longer than what is read. It is never cut, as the beginning of a regular
+// expression may permit more than the whole.
 func Bounded(value string) string {
 	if len(value) > maxAnnotation {
 		return tooLong
@@ -71,7 +73,8 @@ func Namespace(annotations Annotations) Authorizer {
 	}
 }
 
-// refuseNamespace returns the Reason of a refusal. The command in it keeps what the Namespace may have already, and is left out rather than cut.
+// refuseNamespace returns the Reason of a refusal. The command in it keeps what the Namespace may
+// have already, and is left out rather than cut.
 func refuseNamespace(r Request, name, allowed string, problems []string) string {
 	reason := fmt.Sprintf("Namespace %s may not have role %s", r.Subject.Namespace, printable(r.Role.String()))
 	if len(problems) > 0 {
@@ -87,7 +90,8 @@ func refuseNamespace(r Request, name, allowed string, problems []string) string 
 	return reason + "add its name or ARN to the annotation " + AllowedRolesAnnotation + " of the Namespace, a JSON array of strings"
 }
 
-// withRole returns a value of the annotation AllowedRolesAnnotation with one role more, and false if its value is no list of roles.
+// withRole returns a value of the annotation AllowedRolesAnnotation with one role more, and false
+// if its value is no list of roles.
 func withRole(allowed, name string) (string, bool) {
 	var roles []string
 	if allowed != "" && json.Unmarshal([]byte(allowed), &roles) != nil || printable(name) != name {

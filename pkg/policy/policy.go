@@ -52,7 +52,8 @@ type Verdict struct {
 	Reason string
 }
 
-// Authorizer judges one Request. An error means that it could not decide, which is neither a permission nor a refusal.
+// Authorizer judges one Request. An error means that it could not decide, which is neither a
+// permission nor a refusal.
 type Authorizer func(context.Context, Request) (Verdict, error)
 
 // The authorization modes, as in --authorization-mode.
@@ -67,8 +68,9 @@ func AlwaysAllow(context.Context, Request) (Verdict, error) {
 	return Verdict{Allowed: true, Reason: "authorization mode " + ModeAlwaysAllow}, nil
 }
 
-// Union joins authorizers as kube-apiserver joins its modes: the first that allows decides. If none does and one could not decide, the error is an
-// *UndecidedError, as that one might have allowed it; otherwise the reasons of the refusals are joined, while they fit into an event.
+// Union joins authorizers as kube-apiserver joins its modes: the first that allows decides. If
+// none does and one could not decide, the error is an *UndecidedError, as that one might have
+// allowed it; otherwise the reasons of the refusals are joined, while they fit into an event.
 func Union(authorizers ...Authorizer) Authorizer {
 	return func(ctx context.Context, r Request) (Verdict, error) {
 		var unknown []error
@@ -91,7 +93,8 @@ func Union(authorizers ...Authorizer) Authorizer {
 	}
 }
 
-// joinReasons returns both reasons, or the first if an event has no room for both: half a command helps nobody.
+// joinReasons returns both reasons, or the first if an event has no room for both: half a command
+// helps nobody.
 func joinReasons(first, second string) string {
 	switch {
 	case first == "":

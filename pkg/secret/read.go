@@ -17,15 +17,15 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Owned reports whether a Secret is the controller's own: it has the label, no other controller claims it, and it is
-// no copy of one.
+// Owned reports whether a Secret is the controller's own: it has the label, no other controller
+// claims it, and it is no copy of one.
 func Owned(s metav1.Object) bool {
 	return s.GetLabels()[OwnerLabel] == OwnerValue && metav1.GetControllerOf(s) == nil && CopyOf(s) == ""
 }
 
-// CopyOf returns the namespace and name, as <namespace>/<name>, of the Secret that a Secret was copied from, as programs
-// do that replicate Secrets with their labels; it is empty for one that is no copy, and for one of an older version,
-// which does not say what it is.
+// CopyOf returns the namespace and name, as <namespace>/<name>, of the Secret that a Secret was
+// copied from, as programs do that replicate Secrets with their labels; it is empty for one that
+// is no copy, and for one of an older version, which does not say what it is.
 func CopyOf(s metav1.Object) string {
 	original := s.GetAnnotations()[SelfAnnotation]
 	if original == (types.NamespacedName{Namespace: s.GetNamespace(), Name: s.GetName()}).String() {
@@ -92,17 +92,18 @@ const (
 	knownCut     = "cut"
 )
 
-// How many bytes of labels, of annotations, and of owners and finalizers a reduced Secret keeps: those of an AWSIAMRole
-// and some of other writers.
+// How many bytes of labels, of annotations, and of owners and finalizers a reduced Secret keeps:
+// those of an AWSIAMRole and some of other writers.
 const (
 	maxLabels      = 8 << 10
 	maxAnnotations = 4 << 10
 	maxOwners      = 4 << 10
 )
 
-// Reduce takes the credentials out of a Secret, so that what keeps it in memory holds none of them, and only a fraction
-// of the bytes: at most a constant, whatever others wrote into it. Of the data, expire and role-arn stay; what else is
-// to be known goes to StringData, which no API server ever delivers. A reduced Secret must never be written.
+// Reduce takes the credentials out of a Secret, so that what keeps it in memory holds none of
+// them, and only a fraction of the bytes: at most a constant, whatever others wrote into it. Of
+// the data, expire and role-arn stay; what else is to be known goes to StringData, which no API
+// server ever delivers. A reduced Secret must never be written.
 func Reduce(s *corev1.Secret, f Files) {
 	if s.StringData != nil {
 		return // it is reduced already
@@ -125,10 +126,12 @@ func Reduce(s *corev1.Secret, f Files) {
 	s.StringData = known
 }
 
-// maxKept is how long a value may be that a reduced Secret keeps. The longest that is ours is a role's ARN.
+// maxKept is how long a value may be that a reduced Secret keeps. The longest that is ours is a
+// role's ARN.
 const maxKept = 1024
 
-// cut returns a copy of a value, which keeps nothing else in memory, or nothing if the value is too long to be ours.
+// cut returns a copy of a value, which keeps nothing else in memory, or nothing if the value is
+// too long to be ours.
 func cut(value []byte) []byte {
 	if len(value) > maxKept {
 		return nil
@@ -136,8 +139,9 @@ func cut(value []byte) []byte {
 	return bytes.Clone(value)
 }
 
-// reduceMeta drops what is of no use, and what other writers added to labels, annotations, owners and finalizers beyond
-// a constant. It reports whether any of that is missing now, so that writing the Secret would erase it.
+// reduceMeta drops what is of no use, and what other writers added to labels, annotations, owners
+// and finalizers beyond a constant. It reports whether any of that is missing now, so that
+// writing the Secret would erase it.
 func reduceMeta(m *metav1.ObjectMeta) (dropped bool) {
 	m.ManagedFields = nil
 	if size(m.Labels) > maxLabels {
@@ -171,7 +175,8 @@ func ownersSize(m *metav1.ObjectMeta) (n int) {
 	return n
 }
 
-// decidingOwners returns the owner that controls a Secret, and the first that is an AWSIAMRole, cut to what is compared.
+// decidingOwners returns the owner that controls a Secret, and the first that is an AWSIAMRole,
+// cut to what is compared.
 func decidingOwners(m *metav1.ObjectMeta) (owners []metav1.OwnerReference) {
 	if controller := metav1.GetControllerOf(m); controller != nil {
 		owners = append(owners, metav1.OwnerReference{Kind: "other", Controller: controller.Controller})
@@ -193,13 +198,15 @@ func short(texts map[string]string, names ...string) map[string]string {
 	return kept
 }
 
-// Cut reports whether a reduced Secret lacks labels, annotations or owners that it has in the API server.
+// Cut reports whether a reduced Secret lacks labels, annotations or owners that it has in the API
+// server.
 func Cut(s *corev1.Secret) bool {
 	_, lacks := s.StringData[knownCut]
 	return lacks
 }
 
-// roleOf returns the ARN of the role that a Secret says its credentials are of. Where the key is missing, the files say.
+// roleOf returns the ARN of the role that a Secret says its credentials are of. Where the key is
+// missing, the files say.
 func roleOf(s *corev1.Secret) string {
 	if arn, ok := s.Data[RoleARNKey]; ok {
 		return string(arn)
@@ -211,8 +218,8 @@ func roleOf(s *corev1.Secret) string {
 	return s.Annotations[RoleARNAnnotation]
 }
 
-// consistent reports whether all files in a Secret that have credentials have these, and none says that they expire
-// later than they do. Files may be missing.
+// consistent reports whether all files in a Secret that have credentials have these, and none
+// says that they expire later than they do. Files may be missing.
 func consistent(data map[string][]byte, c credentials.Credentials) bool {
 	expiration := timestamp(c.UsableUntil())
 	var process processCredentials
@@ -230,8 +237,8 @@ func consistent(data map[string][]byte, c credentials.Credentials) bool {
 	return !ok || bytes.Equal(file, static(c))
 }
 
-// Held returns the credentials that were in a reduced Secret, without what is secret about them. They are zero if none
-// could be read.
+// Held returns the credentials that were in a reduced Secret, without what is secret about them.
+// They are zero if none could be read.
 func Held(s *corev1.Secret) credentials.Credentials {
 	id := s.StringData[knownID]
 	issued, expires, err := ReadLifetime(s)
@@ -241,9 +248,9 @@ func Held(s *corev1.Secret) credentials.Credentials {
 	return credentials.Credentials{AccessKeyID: id, Issued: issued, Expires: expires}
 }
 
-// Intact reports whether a reduced Secret said what rendering its target with its own credentials would say: nobody
-// edited it, and it is for this role, session, mount path and owner. Labels, annotations and keys that others added do
-// not count.
+// Intact reports whether a reduced Secret said what rendering its target with its own credentials
+// would say: nobody edited it, and it is for this role, session, mount path and owner. Labels,
+// annotations and keys that others added do not count.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(Held(s))
 	_, whole := s.StringData[knownWhole]
@@ -251,18 +258,21 @@ func Intact(s *corev1.Secret, t Target) bool {
 		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) && slices.Equal(ownerUIDs(s), ownerUIDs(&want))
 }
 
-// opaque reports whether a Secret is of the type that the controller writes. No type, as in tests, stands for Opaque.
+// opaque reports whether a Secret is of the type that the controller writes. No type, as in
+// tests, stands for Opaque.
 func opaque(s *corev1.Secret) bool { return s.Type == "" || s.Type == corev1.SecretTypeOpaque }
 
-// Repairable reports whether a reduced Secret holds credentials of its target's session, so that what surrounds them
-// can be written again without new ones. issued is the ID of the access key that the controller knows to have issued
-// for this Secret last, or empty: it stands in for annotations that are missing.
+// Repairable reports whether a reduced Secret holds credentials of its target's session, so that
+// what surrounds them can be written again without new ones. issued is the ID of the access key
+// that the controller knows to have issued for this Secret last, or empty: it stands in for
+// annotations that are missing.
 func Repairable(s *corev1.Secret, t Target, issued string) bool {
 	_, own := s.StringData[knownOwnKeys]
 	return own && string(s.Data[RoleARNKey]) == t.Session.Role.String() && opaque(s) && ofSession(s, t, issued)
 }
 
-// ofSession reports whether the annotations of a Secret, where it has them, are those of its target's session.
+// ofSession reports whether the annotations of a Secret, where it has them, are those of its
+// target's session.
 func ofSession(s *corev1.Secret, t Target, issued string) bool {
 	want := t.meta(credentials.Credentials{}).Annotations
 	for _, name := range []string{SessionNameAnnotation, SessionDurationAnnotation} {

@@ -59,7 +59,8 @@ func TestRepairable(t *testing.T) {
 	}
 }
 
-// Annotations that are missing are replaced by what the controller remembers of the access key, and by nothing else.
+// Annotations that are missing are replaced by what the controller remembers of the access key,
+// and by nothing else.
 func TestRepairable_ByTheAccessKeyThatWasIssued(t *testing.T) {
 	to, issued := target(t), held(time.Hour)
 	s := secret.Render(to, issued)

@@ -38,7 +38,8 @@ const (
 	SessionDurationAnnotation = "iam.amazonaws.com/session-duration"
 	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells how much of their life is over.
 	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
-	// SelfAnnotation is the Secret's own namespace and name, as <namespace>/<name>: another's shows a copy.
+	// SelfAnnotation is the Secret's own namespace and name, as <namespace>/<name>: another's
+	// shows a copy.
 	SelfAnnotation = "iam.amazonaws.com/secret"
 )
 

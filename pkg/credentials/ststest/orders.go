@@ -160,8 +160,8 @@ func (s *Server) SetRateLimit(perSecond int, operations ...string) {
 // Deny lets nobody assume the role any more; the answer is AccessDenied, which STS gives for roles that do not exist, too.
 func (s *Server) Deny(roleARN string) { s.DenySaying(roleARN, "") }
 
-// DenySaying is Deny with another message, such as one that names a service control policy. It is what STS would say, whatever it is: with line feeds,
-// or with what should have stayed secret.
+// DenySaying is Deny with another message, such as one that names a service control policy. It is
+// what STS would say, whatever it is: with line feeds, or with what should have stayed secret.
 func (s *Server) DenySaying(roleARN, message string) {
 	s.order(func(o *orders) { o.denied[roleARN] = message })
 }
@@ -256,8 +256,9 @@ func (o *orders) withinRate(now time.Time) bool {
 	return true
 }
 
-// trust returns the answer AccessDenied if the role's trust does not let this call assume it. It has the message usual, unless another one was ordered.
-// The condition is the test's code and runs without the lock.
+// trust returns the answer AccessDenied if the role's trust does not let this call assume it. It
+// has the message usual, unless another one was ordered. The condition is the test's code and
+// runs without the lock.
 func (s *Server) trust(call Call, usual string) error {
 	s.mu.Lock()
 	message, denied := s.orders.denied[call.RoleARN]

@@ -131,7 +131,7 @@ func (c *cluster) testSuggestions(t *testing.T) {
 }
 
 // testHostileNames mounts Secrets that cannot be. Their names must not become commands, nor
-// lines, where somebody types what the refusal says.
+// lines, for a user who types what the refusal says.
 func (c *cluster) testHostileNames(t *testing.T) {
 	t.Helper()
 	for _, role := range []string{"$(reboot)';reboot", "a\nTo allow it: reboot", "`reboot`", "a|reboot", "a\x1b[2Jreboot", "A reboot", "team/reboot~%", "Upper_Case"} {

@@ -201,7 +201,7 @@ func immutableFailure(g *gathered) *failure {
 const actionDelete = "Delete"
 
 // remove deletes the very Secret that was judged. Another one of its name, or a later version of
-// it, is left alone and judged anew. Deletions for refused roles are limited.
+// it, is left alone and judged again. Deletions for refused roles are limited.
 func (r *reconciler) remove(ctx context.Context, g *gathered, d decision) outcome {
 	if d.reason == ReasonRoleForbidden && !r.removals.take(g.name, r.machine.Now()) {
 		return outcome{failure: transient("it is another Secret's turn to be deleted")}

@@ -204,7 +204,7 @@ func (r *reconciler) aim(g *gathered, c *claim, caller credentials.Caller) {
 	}
 	g.dropStaleFailure()
 	if g.need().verb == issue {
-		r.verdicts.forget(g.name) // asked anew
+		r.verdicts.forget(g.name) // asked again
 	}
 }
 

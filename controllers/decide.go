@@ -233,8 +233,8 @@ func (s state) waitingForIdentity() decision {
 	return s.waiting(ReasonGetCredentialsFailed, codeOf(s.unready), s.unready, later)
 }
 
-// waiting issues nothing and takes nothing away while something is not known. Users are told when
-// it matters: when something is missing, or due.
+// waiting issues nothing and takes nothing away while something is not known. There
+// is an event when it matters: when something is missing, or due.
 func (s state) waiting(reason, action string, why error, at time.Time) decision {
 	if s.held != nil && s.now.Before(s.due()) {
 		return decision{verb: keep, at: earlier(s.due(), s.now.Add(refusedRetry))}

@@ -9,8 +9,8 @@ import (
 )
 
 // eventLimits bounds the events of each namespace, and those of success in all. The recorder
-// drops events while its queue of 1,000 is full, so without this one namespace could keep others
-// from being told. Source: maxQueuedEvents in client-go's tools/events.
+// drops events while its queue of 1,000 is full, so without this one namespace could keep
+// others from getting theirs. Source: maxQueuedEvents in client-go's tools/events.
 type eventLimits struct {
 	lock sync.Mutex
 	// success bounds the events of what went well: when thousands of pods come at once, the API

@@ -21,7 +21,7 @@ import (
 
 // addProbes serves /healthz, and /readyz with more checks by name. Ready means that pods and all
 // that is watched are known; live means that the process answers. Neither asks STS: no restart
-// would mend it.
+// would help.
 //
 // It begins to watch with the manager's start, on a standby too: a new leader has nothing to wait
 // for.

@@ -60,8 +60,9 @@ func newHTTPServer(handler http.Handler) *http.Server {
 }
 
 // connectionLimit closes connections of a server when there are too many: the one in which
-// nothing happens for the longest time. So whoever opens many connections and holds them does not
-// keep out who opens one and asks at once, as the kubelet and Prometheus do.
+// nothing happens for the longest time. So a client that opens many connections and holds them
+// does not keep out one that opens a connection and asks at once, as the kubelet and Prometheus
+// do.
 type connectionLimit struct {
 	limit int
 

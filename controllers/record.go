@@ -99,7 +99,7 @@ func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision) {
 	if waiting := r.removals.wait(g.name, r.machine.Now()); waiting > 0 {
 		log.Info("deletions for refused roles are delayed: was a right withdrawn by mistake?", "waiting", waiting)
 	}
-	for _, w := range g.wants { // an AWSIAMRole is told with its status
+	for _, w := range g.wants { // an AWSIAMRole gets it with its status
 		if r.pods.tell(w.pod, g.name.Name, ReasonRemovalDelayed) {
 			r.events.refused(podReference(w.pod), g.name, d.reason, d.action, d.note)
 		}

@@ -188,8 +188,8 @@ func TestReviews_DeletionsAreLimited(t *testing.T) {
 	})
 }
 
-// A pod whose right was withdrawn reads on what it shares with another that has the right. It is
-// told, and counted.
+// A pod whose right was withdrawn reads on what it shares with another that has the right. It
+// gets an event, and is counted.
 func TestReviews_APodThatKeepsWhatItMayNotHave(t *testing.T) {
 	w := newWorld(t)
 	w.grant("orders", w.serviceAccount("a"))

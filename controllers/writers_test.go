@@ -156,7 +156,7 @@ func TestWriters_ACopyIsLeftAlone(t *testing.T) {
 	}
 }
 
-// No request yields the controller's own role, whoever may have which.
+// No request yields the controller's own role, whatever is allowed to whom.
 func TestOwnRole_IsInvalidInEveryMode(t *testing.T) {
 	for name, change := range map[string]func(*controllers.Options){
 		"AlwaysAllow": modes(policy.ModeAlwaysAllow),

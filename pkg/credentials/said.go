@@ -18,7 +18,7 @@ const (
 	maxSaid = 400
 )
 
-// saidBySTS is the error of an answer. Of a wrong signature and the like only the code is told:
+// saidBySTS is the error of an answer. Of a wrong signature and the like only the code is shown:
 // the message may quote what was signed.
 func saidBySTS(api smithy.APIError) string {
 	if kinds[api.ErrorCode()] == Expired {

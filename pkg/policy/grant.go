@@ -33,8 +33,8 @@ func refusal(s Subject, role string) string {
 	return reason + "a Role with the verb assume on awsiamroles.zalando.org, the role's name or ARN as its resourceNames, and a RoleBinding; docs/security.md shows both"
 }
 
-// grant returns the commands that allow the Subject the role, and nothing else, for somebody to
-// run who may grant it. The role's name is the requester's own words: in single quotes a shell
+// grant returns the commands that allow the Subject the role, and nothing else, for a user
+// to run who may grant it. The role's name is the requester's own words: in single quotes a shell
 // reads nothing into them. It reports false for a name that is no role's, as IAM has printable
 // ASCII characters only.
 func grant(s Subject, role string) (commands string, ok bool) {

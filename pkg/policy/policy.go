@@ -94,7 +94,7 @@ func Union(authorizers ...Authorizer) Authorizer {
 }
 
 // joinReasons returns both reasons, or the first if an event has no room for both: half a command
-// helps nobody.
+// is of no use.
 func joinReasons(first, second string) string {
 	switch {
 	case first == "":

@@ -249,7 +249,7 @@ func Held(s *corev1.Secret) credentials.Credentials {
 }
 
 // Intact reports whether a reduced Secret said what rendering its target with its own credentials
-// would say: nobody edited it, and it is for this role, session, mount path and owner. Labels,
+// would say: it was not edited, and it is for this role, session, mount path and owner. Labels,
 // annotations and keys that others added do not count.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(Held(s))

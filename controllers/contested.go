@@ -39,7 +39,7 @@ func (g *gathered) contested(writes int, d decision, o outcome) (by string, is b
 	}
 	switch {
 	case d.reason == reasonNew:
-		return "who deletes it", true
+		return deletedBy, true
 	case o.writer != "":
 		return o.writer, true
 	default:
@@ -74,8 +74,15 @@ func (k *record) restedBy() time.Time {
 	return k.issues.restedBy()
 }
 
+// deletedBy stands for a writer that deletes a Secret: nothing in the next one says who it was.
+const deletedBy = "unknown, as it deletes the Secret"
+
 // contestedNote says that a Secret is changed back, and what to do.
 func contestedNote(s types.NamespacedName, by string) string {
+	if by == deletedBy {
+		return fmt.Sprintf("Secret %q is deleted again and again, and written again with growing pauses. Have what deletes it leave it alone: "+
+			"the API server's audit log says who it is", s.Name)
+	}
 	return fmt.Sprintf("Secret %q is changed again and again by %s, and written again with growing pauses. Have that writer leave it alone: see who writes it by "+
 		"kubectl get secret --namespace %s %s --show-managed-fields --output jsonpath='{.metadata.managedFields[*].manager}'", s.Name, by, s.Namespace, s.Name)
 }

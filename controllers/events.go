@@ -102,7 +102,7 @@ func replacedNote(g *gathered) string {
 // sharedNote begins the note to a pod that may not have a role, but can read the Secret of others
 // that may.
 func sharedNote(g *gathered) string {
-	return fmt.Sprintf("The pod still reads Secret %q, which the namespace shares and which others may have: delete the pod, or give it a Secret of its own. ", g.name.Name)
+	return fmt.Sprintf("The pod still reads Secret %q, which the namespace shares and which others may have: delete the pod, or move it to another namespace. ", g.name.Name)
 }
 
 // ofUnservedRole is the note about a Secret that an AWSIAMRole left in a cluster that knows AWSIAMRoles no longer.

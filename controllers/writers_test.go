@@ -55,6 +55,8 @@ func TestWriters_EditsCostFewCalls(t *testing.T) {
 			w.event("Warning SecretContested app:", "aws-iam-orders")
 			if name == "overwritten" {
 				w.event("Warning SecretContested app:", `"vandal"`, "managedFields")
+			} else {
+				w.event("Warning SecretContested app:", "is deleted again and again", "audit log")
 			}
 			if n := w.assumed("*"); n > 10 {
 				t.Errorf("%d calls of STS", n)

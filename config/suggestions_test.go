@@ -53,6 +53,7 @@ func driverVolumes(secret string) map[string]corev1.VolumeSource {
 		"flexVolume": {FlexVolume: &corev1.FlexVolumeSource{Driver: "example.org/flex", SecretRef: local}},
 		"azureFile":  {AzureFile: &corev1.AzureFileVolumeSource{SecretName: secret, ShareName: "share"}},
 		"cephfs":     {CephFS: &corev1.CephFSVolumeSource{Monitors: []string{"monitor"}, SecretRef: local}},
+		"cinder":     {Cinder: &corev1.CinderVolumeSource{VolumeID: "volume", SecretRef: local}},
 		"iscsi":      {ISCSI: &corev1.ISCSIVolumeSource{TargetPortal: "10.0.0.1", IQN: "iqn.2001-04.org.example:storage", SecretRef: local}},
 		"rbd":        {RBD: &corev1.RBDVolumeSource{CephMonitors: []string{"monitor"}, RBDImage: "image", SecretRef: local}},
 		"scaleIO":    {ScaleIO: &corev1.ScaleIOVolumeSource{Gateway: "https://example.org", System: "system", VolumeName: "volume", SecretRef: local}},

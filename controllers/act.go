@@ -20,6 +20,8 @@ import (
 type outcome struct {
 	// issued are new credentials, and repaired those that were written again.
 	issued, repaired *credentials.Credentials
+	// asked reports whether STS was asked.
+	asked bool
 	// writer is who changed the Secret before it was written, as far as that can be known.
 	writer  string
 	failure *failure
@@ -44,15 +46,19 @@ func (r *reconciler) issue(ctx context.Context, g *gathered, d decision) (o outc
 	if g.immutable() { // so STS is not asked in vain
 		return outcome{failure: immutableFailure(g)}
 	}
+	if f := r.tryWrite(ctx, g); f != nil {
+		return outcome{failure: f}
+	}
 	c, err := r.identity(g).assume(ctx, g.target.Session)
 	if err != nil {
-		return outcome{failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
+		return outcome{asked: true, failure: &failure{reason: ReasonGetCredentialsFailed, action: "AssumeRole/" + codeOf(err), note: err.Error()}}
 	}
 	if g.held != nil && g.known.issues.count+1 >= contestedWrites && g.changedBack(d, contestedWrites) {
 		if meta, err := r.metadata(ctx, g.name); err == nil {
 			o.writer = writerOf(meta)
 		}
 	}
+	o.asked = true
 	if o.failure = r.write(ctx, g, g.judged(), secret.Render(g.target, c)); o.failure == nil {
 		o.issued = &c
 	}
@@ -75,6 +81,9 @@ func (r *reconciler) repair(ctx context.Context, g *gathered) (o outcome) {
 	}
 	o.writer = writerOf(live)
 	c, err := secret.Read(live)
+	if _, has := live.Annotations[secret.IssuedAtAnnotation]; !has {
+		c.Issued = c.Expires.Add(-g.target.Session.Duration)
+	}
 	judged := live.DeepCopy()
 	secret.Reduce(judged, r.files)
 	if err != nil || live.UID != g.held.secret.UID || c.AccessKeyID != g.held.credentials.AccessKeyID || !secret.Owned(live) ||
@@ -102,6 +111,25 @@ func (r *reconciler) write(ctx context.Context, g *gathered, judged, rendered *c
 	}
 	r.writes.note(rendered)
 	return nil
+}
+
+// tryWrite finds out by a dry run whether the API server takes the Secret now, if it did not the last time: until then STS
+// is not asked for what cannot be written.
+func (r *reconciler) tryWrite(ctx context.Context, g *gathered) *failure {
+	if g.failure == nil || (g.failure.reason != ReasonCreateSecretFailed && g.failure.reason != ReasonUpdateSecretFailed) {
+		return nil
+	}
+	rendered := secret.Render(g.target, credentials.Credentials{Issued: g.now, Expires: g.now})
+	var err error
+	if g.held == nil {
+		err = r.client.Create(ctx, rendered, client.FieldOwner(Name), client.DryRunAll)
+	} else {
+		err = r.client.Update(ctx, secret.Replace(g.held.secret.ObjectMeta, rendered), client.FieldOwner(Name), client.DryRunAll)
+	}
+	if err == nil {
+		return nil
+	}
+	return r.explainWrite(ctx, g, err)
 }
 
 // judged returns the Secret that was judged; nil if there is none.
@@ -165,7 +193,7 @@ func (r *reconciler) explainWrite(ctx context.Context, g *gathered, err error) *
 		if err != nil || foreign == "" {
 			return transient("the Secret appeared meanwhile")
 		}
-		return &failure{reason: ReasonSecretNotManaged, action: "Create", note: foreign}
+		return &failure{reason: ReasonSecretNotManaged, action: actionCreate, note: foreign}
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err) && g.held != nil:
 		return transient("the Secret was changed meanwhile")
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
@@ -197,8 +225,11 @@ func immutableFailure(g *gathered) *failure {
 		"kubectl delete secret --namespace %s %s", g.name.Name, g.name.Namespace, g.name.Name)}
 }
 
-// actionDelete is the action of a failed deletion.
-const actionDelete = "Delete"
+// The actions of a write that is refused, and of a failed deletion.
+const (
+	actionCreate = "Create"
+	actionDelete = "Delete"
+)
 
 // remove deletes the very Secret that was judged. Another one of its name, or a later version of
 // it, is left alone and judged again. Deletions for refused roles are limited.

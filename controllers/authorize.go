@@ -3,8 +3,6 @@ package controllers
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,24 +48,23 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, c *claim) {
 		c.verdict = policy.Verdict{Allowed: true, Reason: "it is the controller's own role"}
 		return
 	}
-	now := r.machine.Now() // before any review
-	ask := question{g: g, base: c.base, now: now, notBefore: g.reviewNotBefore(now)}
+	ask := g.question(c, r.machine.Now()) // before any review
 	c.dryRun = r.settings.DryRunAuthorization
-	c.review = r.review(ctx, &ask, g.subjects(c), c.arn, func(verdict policy.Verdict, wants []want) {
+	c.review = r.review(ctx, ask, g.subjects(c), c.arn, func(verdict policy.Verdict, wants []want) {
 		c.refuse(verdict.Reason, wants)
 	})
 	switch {
 	case c.verdict.Allowed:
 	case c.dryRun:
-		c.wouldRefuse = cmp.Or(c.verdict.Reason, fmt.Sprint(c.unknown))
+		c.wouldRefuse = c.verdict.Reason
 		c.verdict.Allowed, c.unknown = true, nil
 	case c.unknown == nil:
-		r.authorizeHeld(ctx, &ask, c)
+		r.authorizeHeld(ctx, ask, c)
 	}
-	if settled := r.verdicts.settled(g.name.Namespace, c.verdict.Allowed, now); !settled.IsZero() {
+	if settled := r.verdicts.settled(g.name, c.verdict.Allowed, ask.now); !settled.IsZero() {
 		g.recheck = r.bySTS(settled)
 	}
-	r.gatherReview(&ask, c)
+	r.gatherReview(ask, c)
 }
 
 // authorizeHeld finds out whether who may not have the role that is asked for may still have the one that the Secret
@@ -81,105 +79,65 @@ func (r *reconciler) authorizeHeld(ctx context.Context, ask *question, c *claim)
 		return
 	}
 	answer := r.review(ctx, ask, g.subjects(c), before, func(policy.Verdict, []want) {})
-	g.held.allowed = answer.verdict.Allowed || answer.unknown != nil
+	if answer.verdict.Allowed || answer.unknown != nil {
+		g.heldAllowed = true
+		return
+	}
+	g.heldRefusal = g.known.heldRefusal.refused(c.kind().String()+g.held.role, answer.askedLast, answer.asked, r.changed(g))
+}
+
+// changed returns when something changed last that a refusal of a Secret's role may depend on; zero if nothing did since a
+// review surely allowed it.
+func (r *reconciler) changed(g *gathered) time.Time {
+	return r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely())
 }
 
 // gatherReview takes over what follows from a review: whether a refusal is confirmed, and when to ask again.
 func (r *reconciler) gatherReview(ask *question, c *claim) {
 	g := ask.g
-	g.refusal, g.nextUndecided = g.afterReview(r, c), nil
+	refused := g.afterReview(r, c)
+	g.refusals[c.kind()] = refused
 	g.confirmed, g.askAt = false, time.Time{}
 	switch {
-	case c.unknown != nil:
+	case !c.refusedRole():
+	case g.held != nil && g.held.role != c.arn.String():
+		g.confirmed, g.askAt = g.heldRefusal.confirmed(), r.bySTS(earlier(refused.next(), g.heldRefusal.next()))
+	default:
+		g.confirmed, g.askAt = refused.confirmed(), r.bySTS(refused.next())
+	}
+	g.paused, g.failed = append(g.paused, ask.paused...), append(g.failed, ask.failed...)
+	g.failedBy = cmp.Or(ask.failedBy, g.failedBy)
+}
+
+// gatherUndecided takes over which reviews could not be decided, and when they are asked again.
+func (r *reconciler) gatherUndecided(g *gathered) {
+	switch {
+	case len(g.failed) > 0:
+		of := append(slices.Clone(g.failed), g.paused...)
+		g.nextUndecided = afterUndecided(g.name, g.known.undecided, r.machine.Now(), g.held.left(g.now), of, g.failedBy)
+	case len(g.paused) > 0:
 		g.nextUndecided = g.known.undecided
-		if ask.failed != nil {
-			g.nextUndecided = afterUndecided(g.name, g.known.undecided, ask.now, g.held.left(g.now), ask.failed)
-		}
+	default:
+		g.nextUndecided = nil
+	}
+	if g.unknown != nil && g.nextUndecided != nil {
 		g.askAt = r.bySTS(g.nextUndecided.at)
-	case c.refusedRole():
-		g.confirmed, g.askAt = g.refusal.confirmed(), r.bySTS(g.refusal.next())
 	}
 }
 
 // afterReview returns the refusal that is remembered after the review of a claim.
 func (g *gathered) afterReview(r *reconciler, c *claim) refusal {
+	known := g.known.refusals[c.kind()]
 	switch {
 	case c.verdict.Allowed:
 		return refusal{}
+	case c.unknown != nil:
+		return known.unknown()
 	case !c.refusedRole():
-		return g.known.refusal
+		return known
 	default:
-		return g.known.refusal.refused(c.askedLast, c.asked, r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely()))
+		return known.refused(c.arn.String(), c.askedLast, c.asked, r.changed(g))
 	}
-}
-
-// reviewNotBefore returns the time before which no review counts any more: a refusal that would take something away is
-// asked about again from time to time.
-func (g *gathered) reviewNotBefore(now time.Time) time.Time {
-	if known := g.known.refusal; g.held != nil && !known.first.IsZero() && !now.Before(known.next()) {
-		return now
-	}
-	return time.Time{}
-}
-
-// question is what all reviews of one reconcile have in common.
-type question struct {
-	g    *gathered
-	base role.Base
-	// now is when it is asked, and notBefore the time before which no remembered answer counts, both by the machine's clock.
-	now, notBefore time.Time
-	// failed is the error of the last review that was asked now and could not be decided.
-	failed error
-}
-
-// review asks who of some subjects may have a role, and calls refused for those that may not. It is allowed if one may;
-// if none may, and of one that is not known, it is not known.
-func (r *reconciler) review(ctx context.Context, ask *question, subjects []subjectWants, arn role.ARN, refused func(policy.Verdict, []want)) (answer review) {
-	var unknown []error
-	answer.asked = ask.now
-	for _, s := range subjects {
-		verdict, asked, err := r.reviewOne(ctx, ask, s.subject, arn)
-		if err != nil {
-			unknown = append(unknown, err)
-			continue
-		}
-		if verdict.Allowed || !answer.verdict.Allowed {
-			answer.verdict = verdict
-		}
-		if asked.Before(answer.asked) {
-			answer.asked = asked
-		}
-		if asked.After(answer.askedLast) {
-			answer.askedLast = asked
-		}
-		if !verdict.Allowed {
-			refused(verdict, s.wants)
-		}
-	}
-	if !answer.verdict.Allowed {
-		answer.unknown = errors.Join(unknown...)
-	}
-	return answer
-}
-
-// reviewOne asks whether one subject may have a role, unless that is known. Where the last review could not be decided it
-// waits before it asks again.
-func (r *reconciler) reviewOne(ctx context.Context, ask *question, subject policy.Subject, arn role.ARN) (verdict policy.Verdict, asked time.Time, err error) {
-	verdict, asked, known := r.verdicts.get(ask.g.name, subject, arn, ask.notBefore, ask.now)
-	if known {
-		return verdict, asked, nil
-	}
-	if last := ask.g.known.undecided; last != nil && ask.now.Before(last.at) {
-		return policy.Verdict{}, ask.now, last.err
-	}
-	verdict, err = r.authorizer(ctx, policy.Request{Subject: subject, Role: arn, Base: ask.base})
-	if err != nil {
-		ask.failed = err
-		r.metrics.ReviewUndecided()
-		return policy.Verdict{}, ask.now, err
-	}
-	r.verdicts.put(ask.g.name, subject, arn, verdict, ask.now)
-	return verdict, ask.now, nil
 }
 
 // refusedPods are pods of one ServiceAccount that may not have the role, and why. For an AWSIAMRole there are none: its conditions tell.
@@ -208,6 +166,17 @@ func (g *gathered) entitled() []want {
 		return g.wants
 	}
 	return slices.DeleteFunc(slices.Clone(g.wants), func(w want) bool { return g.refused[w.pod] })
+}
+
+// asking returns what reports whether a subject asks for the Secret, by an AWSIAMRole or by a pod.
+func (g *gathered) asking() func(policy.Subject) bool {
+	serviceAccounts := sets.New[string]()
+	for _, w := range g.wants {
+		serviceAccounts.Insert(w.pod.serviceAccount)
+	}
+	return func(s policy.Subject) bool {
+		return serviceAccounts.Has(s.ServiceAccount) || (s.ServiceAccount == "" && g.resource != nil)
+	}
 }
 
 // subjectWants is a subject in whose name a Secret is asked for, with its pods.

@@ -13,7 +13,6 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/demand"
-	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/refresh"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
@@ -44,14 +43,22 @@ type claim struct {
 	duration time.Duration
 }
 
-// review is what the authorizers said of a claim. The zero value is that none was asked.
-type review struct {
-	verdict policy.Verdict
-	// asked is when they were asked about the first of the subjects, and askedLast about the last one, by the machine's
-	// clock: some answers are remembered.
-	asked, askedLast time.Time
-	// unknown is why that could not be decided, if none allowed.
-	unknown error
+// claimKind is who makes a claim.
+type claimKind int
+
+const (
+	ofPods claimKind = iota
+	ofAWSIAMRole
+	claimKinds // how many there are
+)
+
+func (k claimKind) String() string { return [...]string{"pods ", "AWSIAMRole "}[k] }
+
+func (c *claim) kind() claimKind {
+	if c.owner != nil {
+		return ofAWSIAMRole
+	}
+	return ofPods
 }
 
 // rejected reports whether a claim is not served, whatever else happens in the meantime.
@@ -78,6 +85,7 @@ func (r *reconciler) resolve(ctx context.Context, g *gathered) {
 		}
 	}
 	g.decided()
+	r.gatherUndecided(g)
 }
 
 // claims returns the requests for the Secret, in the order in which they decide.
@@ -108,17 +116,21 @@ func (g *gathered) ofSeed(caller credentials.Caller) demand.Demand {
 	return demand.Demand{Secret: g.name.Name, Role: named}
 }
 
-// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is
-// rejected. What it has in there already is taken away as by any refusal, not before that was
-// confirmed.
+// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is rejected, or if it is not
+// known who may have its role. What it has in there already is taken away as by any refusal, not before that was confirmed.
 func (r *reconciler) standsAside(g *gathered, c *claim) bool {
+	own := g.held != nil && secret.OfAWSIAMRole(g.held.secret)
 	switch {
-	case c.owner == nil || !c.rejected() || (len(g.wants) == 0 && !g.seed):
+	case c.owner == nil || len(g.wants) == 0 && !g.seed:
 		return false
-	case c.problem != nil || g.held == nil || !secret.OfAWSIAMRole(g.held.secret) || g.held.role != c.arn.String():
+	case c.problem != nil:
 		return true
+	case c.unknown != nil:
+		return !own
+	case !c.refusedRole():
+		return false
 	default:
-		return g.afterReview(r, c).confirmed()
+		return !own || g.held.role != c.arn.String() || g.afterReview(r, c).confirmed()
 	}
 }
 
@@ -203,9 +215,6 @@ func (r *reconciler) aim(g *gathered, c *claim, caller credentials.Caller) {
 		g.hold(g.held.secret)
 	}
 	g.dropStaleFailure()
-	if g.need().verb == issue {
-		r.verdicts.forget(g.name) // asked again
-	}
 }
 
 // target returns what the Secret is to be for.
@@ -252,6 +261,9 @@ func (g *gathered) dropStaleFailure() {
 // decided takes over what the claim that decides says of the state.
 func (g *gathered) decided() {
 	c := g.claim
+	if g.held != nil {
+		g.held.allowed = g.heldAllowed
+	}
 	g.role, g.invalid, g.unready, g.undecided, g.verdict = c.arn.String(), c.problem, c.blocked, c.unknown, c.verdict
 	if c.rejected() || c.arn.IsZero() || c.owner == nil || len(g.wants) == 0 {
 		return

@@ -2,10 +2,15 @@ package controllers
 
 import (
 	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kube-aws-iam-controller/pkg/secret"
 )
 
 // contestedWrites is how many writes of one Secret, that follow each other without a rest, show
@@ -16,9 +21,9 @@ const contestedWrites = freeWrites
 // name that it gave itself. An object without them says nothing.
 func writerOf(s metav1.Object) string {
 	var last *metav1.ManagedFieldsEntry
-	for i, entry := range s.GetManagedFields() {
-		if last == nil || (entry.Time != nil && (last.Time == nil || !entry.Time.Before(last.Time))) {
-			last = &s.GetManagedFields()[i]
+	for i := range s.GetManagedFields() {
+		if entry := &s.GetManagedFields()[i]; last == nil || isLater(entry, last) {
+			last = entry
 		}
 	}
 	switch {
@@ -27,7 +32,20 @@ func writerOf(s metav1.Object) string {
 	case last.Manager == Name:
 		return "another instance of " + Name
 	default:
-		return fmt.Sprintf("%q", last.Manager)
+		return last.Manager
+	}
+}
+
+// isLater reports whether one write was later than another, or at the same time by another writer than this controller:
+// their times are whole seconds.
+func isLater(entry, than *metav1.ManagedFieldsEntry) bool {
+	switch {
+	case entry.Time == nil || than.Time == nil:
+		return than.Time == nil
+	case entry.Time.Equal(than.Time):
+		return than.Manager == Name
+	default:
+		return than.Time.Before(entry.Time)
 	}
 }
 
@@ -47,9 +65,22 @@ func (g *gathered) contested(writes int, d decision, o outcome) (by string, is b
 	}
 }
 
+// targetDigest returns a number that stands for what a Secret is to be for.
+func targetDigest(t *secret.Target) uint64 {
+	sum := fnv.New64a()
+	_, _ = fmt.Fprintf(sum, "%s %s %s %v", t.Session.Role, t.Session.Name, t.Session.Duration, t.Labels) // never fails
+	if t.Owner != nil {
+		_, _ = fmt.Fprint(sum, t.Owner.UID)
+	}
+	return sum.Sum64()
+}
+
 // changedBack reports whether a write was necessary because another writer had changed or deleted
 // what was written before.
 func (g *gathered) changedBack(d decision, writes int) bool {
+	if g.known.target != targetDigest(&g.target) {
+		return false // its own users changed what it is to be
+	}
 	switch d.reason {
 	case reasonRestored, reasonRepaired:
 		return true
@@ -82,6 +113,9 @@ func contestedNote(s types.NamespacedName, by string) string {
 	if by == deletedBy {
 		return fmt.Sprintf("Secret %q is deleted again and again, and written again with growing pauses. Have what deletes it leave it alone: "+
 			"the API server's audit log says who it is", s.Name)
+	}
+	if !strings.HasPrefix(by, "another ") { // a name that the writer gave itself
+		by = strconv.Quote(by)
 	}
 	return fmt.Sprintf("Secret %q is changed again and again by %s, and written again with growing pauses. Have that writer leave it alone: see who writes it by "+
 		"kubectl get secret --namespace %s %s --show-managed-fields --output jsonpath='{.metadata.managedFields[*].manager}'", s.Name, by, s.Namespace, s.Name)

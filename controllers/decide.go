@@ -161,6 +161,9 @@ func decide(s state) decision {
 	if d.verb == remove && (s.seed || s.held.inUse) { // without it the controller's own pod could not start any more
 		d.verb = refuse
 	}
+	if d.verb == remove && s.held.secret != nil && s.held.secret.DeletionTimestamp != nil { // a finalizer holds it
+		return decision{verb: keep, reason: d.reason, at: s.now.Add(refusedRetry)}
+	}
 	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
 		return decision{verb: refuse, reason: s.failure.reason, action: actionDelete, note: s.failure.note, at: s.failure.until}
 	}
@@ -189,7 +192,9 @@ func (s state) judge() decision {
 	case !s.verdict.Allowed:
 		return s.forbidden(later)
 	case s.foreign != "":
-		return s.refusal(ReasonSecretNotManaged, s.foreign, later)
+		d := s.refusal(ReasonSecretNotManaged, s.foreign, later)
+		d.action = actionCreate
+		return d
 	}
 	return s.need()
 }
@@ -214,8 +219,12 @@ func (s state) unwanted() decision {
 // withoutSeed writes a seed again that was deleted, from memory. One that was never there is
 // taken when an operator puts it in place, and not made.
 func (s state) withoutSeed() decision {
-	if s.seedInMemory {
-		return s.unlessFailed(decision{verb: repair, reason: reasonRestored})
+	restore := decision{verb: repair, reason: reasonRestored}
+	switch {
+	case s.seedInMemory && s.failure != nil && s.failure.reason == ReasonGetCredentialsFailed: // STS is not needed for it
+		return restore
+	case s.seedInMemory:
+		return s.unlessFailed(restore)
 	}
 	return decision{verb: keep, action: "Adopt", note: s.unadoptable, at: s.now.Add(credentials.CallerRetry)}
 }
@@ -260,7 +269,7 @@ func (s state) forbidden(later time.Time) decision {
 		d.at = earlier(s.askAt, s.lookBeforeDeath(later))
 	case s.now.Before(s.removeAt):
 		d.reason, d.action = ReasonRemovalDelayed, "Delete"
-		d.note = "The Secret is no longer renewed and will be deleted when its turn comes, as deletions for refused roles are limited in the whole cluster: " + d.note
+		d.note = joinNote("The Secret is no longer renewed and will be deleted when its turn comes, as deletions for refused roles are limited in the whole cluster: ", d.note)
 		d.at = earlier(s.removeAt, earlier(s.askAt, s.lookBeforeDeath(later)))
 	default:
 		d.verb = remove
@@ -296,7 +305,7 @@ func (s state) need() decision {
 // unlessPaused is a write, unless the Secret was written too often, or the last attempt failed.
 // Attempts at the same that fail have pauses of their own.
 func (s state) unlessPaused(d decision, at time.Time) decision {
-	if s.failure == nil && s.now.Before(at) {
+	if (s.failure == nil || s.failure.transient()) && s.now.Before(at) {
 		if s.expired() {
 			return decision{verb: remove, reason: reasonExpired, note: "it was overwritten", at: at}
 		}

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -62,8 +64,18 @@ func (a announcer) issued(to runtime.Object, s types.NamespacedName, reason, not
 
 // refused tells why a Secret is not there or not renewed. The action keeps causes apart that have the same reason.
 func (a announcer) refused(to runtime.Object, s types.NamespacedName, reason, action, note string) {
-	if a.limits.allowWarning(s.Namespace, a.clock.Now()) {
-		a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
+}
+
+// mayWarn reports whether a namespace may have one more warning now, and counts it if so. What is dropped can be told later.
+func (a announcer) mayWarn(namespace string) bool {
+	return a.limits.allowWarning(namespace, a.clock.Now())
+}
+
+// repeated is refused for what is said again and again, and may be left out.
+func (a announcer) repeated(to runtime.Object, s types.NamespacedName, reason, action, note string) {
+	if a.mayWarn(s.Namespace) {
+		a.refused(to, s, reason, action, note)
 	}
 }
 
@@ -111,6 +123,19 @@ func ofUnservedRole(s types.NamespacedName) string {
 		"kubectl delete secret --namespace %s %s", s.Name, s.Namespace, s.Name)
 }
 
+// joinNote puts a sentence before a reason. If an event cannot hold both, the reason loses the commands at its end, as half a
+// command is of no use.
+func joinNote(before, reason string) string {
+	if len(before)+len(reason) <= maxNote {
+		return before + reason
+	}
+	why, _, cut := strings.Cut(reason, "To allow it")
+	if !cut {
+		return before + reason
+	}
+	return before + why + "What allows it is in docs/security.md"
+}
+
 // shorten cuts a note to what an event can hold, between two characters.
 func shorten(note string) string {
 	if len(note) <= maxNote {
@@ -126,6 +151,11 @@ func shorten(note string) string {
 
 func podReference(pod *wanter) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.name.Namespace, Name: pod.name.Name, UID: pod.uid}}
+}
+
+// roleReference refers to an AWSIAMRole, whatever its version: events about it are then counted as one.
+func roleReference(r *v1.AWSIAMRole) *v1.AWSIAMRole {
+	return &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID}}
 }
 
 func secretReference(s types.NamespacedName) *corev1.Secret {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -86,17 +87,18 @@ func afterFailure(s types.NamespacedName, last *failure, now time.Time, left tim
 	return &next
 }
 
-// undecided is a review that could not be decided.
+// undecided says that reviews of some subjects could not be decided.
 type undecided struct {
+	of      []policy.Subject
 	err     error
 	at      time.Time // when to ask again, by the machine's clock
 	backoff wait.Backoff
 }
 
-// afterUndecided returns what is remembered of one more review that could not be decided, for a
-// Secret whose credentials a pod can use for as long as left.
-func afterUndecided(s types.NamespacedName, last *undecided, now time.Time, left time.Duration, err error) *undecided {
-	next := &undecided{err: err, backoff: retries}
+// afterUndecided returns what is remembered of one more review that could not be decided, for a Secret whose credentials
+// a pod can use for as long as left.
+func afterUndecided(s types.NamespacedName, last *undecided, now time.Time, left time.Duration, of []policy.Subject, err error) *undecided {
+	next := &undecided{of: of, err: err, backoff: retries}
 	if last != nil {
 		next.backoff = last.backoff
 	}

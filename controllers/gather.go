@@ -11,6 +11,7 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/policy"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -35,10 +36,17 @@ type gathered struct {
 	// replacedRole is the role that the pods ask for by the Secret's name, if the AWSIAMRole
 	// decides that it is another.
 	replacedRole string
-	// refusal is what was known of refusals, and what the reviews of this time added;
-	// nextUndecided is the same of those that could not be decided.
-	refusal       refusal
-	nextUndecided *undecided
+	// refusals and heldRefusal are what was known of refusals of the role that is asked for, by the kind of claim, and of
+	// the one that the Secret holds, with what the reviews of this time added. heldAllowed reports whether any claim may
+	// have the latter.
+	refusals    [claimKinds]refusal
+	heldRefusal refusal
+	heldAllowed bool
+	// paused and failed are the subjects of all claims of which no review could be decided, lately and now, and failedBy
+	// is why. nextUndecided is what is remembered of that.
+	paused, failed []policy.Subject
+	failedBy       error
+	nextUndecided  *undecided
 	// target is what the Secret is to be for. It is empty while that is not known.
 	target secret.Target
 }
@@ -51,7 +59,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		limit: r.settings.RefreshLimit,
 		grace: r.settings.UnusedGracePeriod,
 	}}
-	g.failure, g.refusal, g.nextUndecided = g.known.lastFailure(now), g.known.refusal, g.known.undecided
+	g.failure, g.refusals, g.heldRefusal, g.nextUndecided = g.known.lastFailure(now), g.known.refusals, g.known.heldRefusal, g.known.undecided
 	g.seed = name == r.settings.Seed
 	wants, noneSince := r.pods.wanting(name)
 	g.wants, g.unwantedSince = wants, r.bySTS(noneSince)
@@ -68,10 +76,11 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 		g.hold(existing)
 	}
 	g.seedInMemory = g.seed && existing == nil && g.unadoptable == seedMissing && r.guard.seed.inMemory(now)
+	r.gatherPace(g)
 	if g.wanted {
 		r.resolve(ctx, g)
 	}
-	r.gatherPace(g)
+	r.gatherTurn(g)
 	r.gatherOwnRole(ctx, g)
 	return g, nil
 }
@@ -86,10 +95,15 @@ func (r *reconciler) gatherPace(g *gathered) {
 	if at := g.known.repairs.next(now); at.After(now) {
 		g.repairAt = r.bySTS(at)
 	}
-	if g.confirmed && g.held != nil {
-		if at := r.removals.turn(g.name, now); at.After(now) {
-			g.removeAt = r.bySTS(at)
-		}
+}
+
+// gatherTurn finds out when a Secret may be deleted whose refusal is confirmed.
+func (r *reconciler) gatherTurn(g *gathered) {
+	if !g.confirmed || g.held == nil {
+		return
+	}
+	if now := r.machine.Now(); r.removals.turn(g.name, now).After(now) {
+		g.removeAt = r.bySTS(r.removals.turn(g.name, now))
 	}
 }
 
@@ -99,12 +113,10 @@ func (r *reconciler) gatherOwnRole(ctx context.Context, g *gathered) {
 	if g.held == nil || g.seed {
 		return
 	}
+	arn, parseErr := role.ParseARN(g.held.role)
+	own, err := r.isOwnRole(ctx, arn) // it is known which keys are in use when this is
 	g.held.inUse = r.usesKey(g.held.credentials.AccessKeyID)
-	arn, err := role.ParseARN(g.held.role)
-	if err != nil {
-		return
-	}
-	if own, err := r.isOwnRole(ctx, arn); err != nil || !own {
+	if parseErr != nil || err != nil || !own {
 		return // while it is not known, nothing is issued, and nothing is taken away
 	}
 	g.held.ownRole = errOwnRole(arn)

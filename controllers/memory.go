@@ -16,15 +16,21 @@ type record struct {
 	issues, repairs pace
 	// accessKeyID is that of the credentials that were issued last.
 	accessKeyID string
-	// allowed is when a review last said that the role may be assumed, and refusal what they have said since.
-	allowed time.Time
-	refusal refusal
+	// allowed is when a review last said that the role may be assumed, and refusals what they have said since, by the kind
+	// of claim. heldRefusal is the same about the role that the Secret holds while another is asked for.
+	allowed     time.Time
+	refusals    [claimKinds]refusal
+	heldRefusal refusal
 	// undecided is why the last review could not be decided, if none was decided since.
 	undecided *undecided
 	// contestedBy is the writer that keeps changing the Secret back, and removed is true if it was deleted by the
 	// controller itself since it was written last.
 	contestedBy string
 	removed     bool
+	// target is a digest of what the Secret was to be for when it was written last.
+	target uint64
+	// statusPause is how long to wait after a status that could not be written.
+	statusPause time.Duration
 	// logged is what the log said last of a Secret that the controller itself works with.
 	logged string
 	// withoutRight is how many pods hold the Secret although their ServiceAccount may not assume its role.

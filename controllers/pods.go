@@ -147,6 +147,13 @@ func (p *podStore) forget(secret types.NamespacedName) {
 // findings begins what is noted of a pod's own mistakes, which stay what they are.
 const findings = "finding "
 
+// isNews reports whether a pod was not yet told of something about a Secret.
+func (p *podStore) isNews(pod *wanter, secret, about string) bool {
+	p.lock.RLock()
+	defer p.lock.RUnlock()
+	return !slices.Contains(pod.told, told{secret, about})
+}
+
 // tell notes that a pod is told of something about a Secret, and returns whether this is news to it.
 func (p *podStore) tell(pod *wanter, secret, about string) bool {
 	p.lock.Lock()

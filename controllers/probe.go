@@ -51,15 +51,19 @@ func addPolicyProbe(m manager.Manager, o *Options, secrets corev1client.SecretsG
 	return m.Add(&policyProbe{secrets: secrets, namespaces: o.probeNamespaces(), set: set, retry: probeRetry, log: o.Log})
 }
 
-// probeNamespaces are the controller's own namespace if it is known, or else one that it serves.
-func (o *Options) probeNamespaces() []string {
-	switch {
-	case o.Self != nil && o.Self.Namespace != "":
-		return []string{o.Self.Namespace}
-	case len(o.Namespaces) > 0:
-		return o.scopes()[:1]
+// probeNamespaces are the controller's own namespace if it is known, and one that it serves: where its rights are limited
+// to some namespaces, its own may not be among them.
+func (o *Options) probeNamespaces() (namespaces []string) {
+	if o.Self != nil && o.Self.Namespace != "" {
+		namespaces = append(namespaces, o.Self.Namespace)
 	}
-	return []string{metav1.NamespaceSystem, metav1.NamespaceDefault}
+	if len(o.Namespaces) > 0 {
+		namespaces = append(namespaces, o.scopes()[0])
+	}
+	if len(namespaces) == 0 {
+		return []string{metav1.NamespaceSystem, metav1.NamespaceDefault}
+	}
+	return namespaces
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
@@ -26,7 +27,7 @@ func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outc
 		r.guard.hear(troubleOf(g, d, o))
 	}
 	at := r.recordOutcome(log, g, d, o)
-	r.recordRemoval(log, g, d)
+	r.recordRemoval(log, g, d, o)
 	return r.recordStatus(ctx, log, g, d, o, at)
 }
 
@@ -34,7 +35,7 @@ func (r *reconciler) record(ctx context.Context, g *gathered, d decision, o outc
 func (r *reconciler) recordOutcome(log logr.Logger, g *gathered, d decision, o outcome) time.Time {
 	switch {
 	case o.failure != nil:
-		return r.recordFailure(log, g, d, o.failure)
+		return r.recordFailure(log, g, o)
 	case d.verb == issue:
 		return r.recordIssued(log, g, d, o)
 	case d.verb == repair:
@@ -78,9 +79,10 @@ func (r *reconciler) recordReview(g *gathered) {
 			withoutRight += len(f.wants)
 		}
 	}
+	r.verdicts.retain(g.name, g.asking())
 	contested := g.known.isContested(r.machine.Now())
 	r.memory.update(g.name, func(k *record) {
-		k.refusal, k.undecided, k.withoutRight = g.refusal, g.nextUndecided, withoutRight
+		k.refusals, k.heldRefusal, k.undecided, k.withoutRight = g.refusals, g.heldRefusal, g.nextUndecided, withoutRight
 		if g.review.verdict.Allowed {
 			k.allowed = g.asked
 		}
@@ -91,8 +93,11 @@ func (r *reconciler) recordReview(g *gathered) {
 }
 
 // recordRemoval lets a Secret wait for its turn to be deleted, or wait no longer.
-func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision) {
-	if d.reason != ReasonRemovalDelayed {
+func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision, o outcome) {
+	switch {
+	case d.verb == remove && o.failure != nil: // it keeps its place among those that wait
+		return
+	case d.reason != ReasonRemovalDelayed:
 		r.removals.leave(g.name)
 		return
 	}
@@ -100,7 +105,7 @@ func (r *reconciler) recordRemoval(log logr.Logger, g *gathered, d decision) {
 		log.Info("deletions for refused roles are delayed: was a right withdrawn by mistake?", "waiting", waiting)
 	}
 	for _, w := range g.wants { // an AWSIAMRole gets it with its status
-		if r.pods.tell(w.pod, g.name.Name, ReasonRemovalDelayed) {
+		if r.notify(w.pod, g.name, ReasonRemovalDelayed) {
 			r.events.refused(podReference(w.pod), g.name, d.reason, d.action, d.note)
 		}
 	}
@@ -114,13 +119,21 @@ func (r *reconciler) hearers(g *gathered) []hearer {
 		all = append(all, r.resourceHearer(g))
 	}
 	for _, w := range g.entitled() { // the others hear of that, and of nothing else
-		all = append(all, hearer{podReference(w.pod), func(reason, action string) bool { return r.pods.tell(w.pod, g.name.Name, reason+"/"+action) }})
+		all = append(all, hearer{podReference(w.pod), func(reason, action string) bool { return r.notify(w.pod, g.name, reason+"/"+action) }})
 	}
 	return all
 }
 
 func (r *reconciler) resourceHearer(g *gathered) hearer {
-	return hearer{g.resource, func(reason, _ string) bool { return reasonOf(g.resource, v1.ConditionReady) != reason }}
+	return hearer{roleReference(g.resource), func(reason, _ string) bool {
+		return reasonOf(g.resource, v1.ConditionReady) != reason && r.events.mayWarn(g.name.Namespace)
+	}}
+}
+
+// notify reports whether a pod is to be told something of a Secret: if it is news, and its namespace may have one more
+// warning. Otherwise it is told at a later look.
+func (r *reconciler) notify(pod *wanter, s types.NamespacedName, about string) bool {
+	return r.pods.isNews(pod, s.Name, about) && r.events.mayWarn(s.Namespace) && r.pods.tell(pod, s.Name, about)
 }
 
 // recordReplaced tells pods that an AWSIAMRole decided that the Secret is of another role than
@@ -130,7 +143,7 @@ func (r *reconciler) recordReplaced(g *gathered) {
 		return
 	}
 	for _, w := range g.wants {
-		if r.pods.tell(w.pod, g.name.Name, findings+ReasonRoleReplaced) {
+		if r.notify(w.pod, g.name, findings+ReasonRoleReplaced) {
 			r.events.refused(podReference(w.pod), g.name, ReasonRoleReplaced, "Decide", replacedNote(g))
 		}
 	}
@@ -143,7 +156,7 @@ func (r *reconciler) recordSecondary(log logr.Logger, g *gathered) {
 	}
 	reason, note := g.ofResource.rejection()
 	if r.resourceHearer(g).tell(reason, "") {
-		r.events.refused(g.resource, g.name, reason, "Decide", note)
+		r.events.refused(roleReference(g.resource), g.name, reason, "Decide", note)
 		r.countRefused(log, reason, note, 1)
 	}
 }
@@ -152,7 +165,7 @@ func (r *reconciler) recordSecondary(log logr.Logger, g *gathered) {
 func (r *reconciler) recordFindings(g *gathered) {
 	for _, w := range g.wants {
 		for i, f := range w.Findings {
-			if r.pods.tell(w.pod, g.name.Name, fmt.Sprintf("%s%d", findings, i)) {
+			if r.notify(w.pod, g.name, fmt.Sprintf("%s%d", findings, i)) {
 				r.events.found(podReference(w.pod), g.name, f)
 			}
 		}
@@ -166,7 +179,7 @@ const dryRun = "Dry run, nobody is refused yet: "
 // a dry run and so nothing else tells it.
 func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 	if g.wouldRefuse != "" && g.owner != nil && reasonOf(g.resource, v1.ConditionAuthorized) != ReasonRoleForbidden {
-		r.events.refused(g.resource, g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
+		r.events.refused(roleReference(g.resource), g.name, ReasonRoleForbidden, "Authorize", dryRun+g.wouldRefuse)
 		r.countRefused(log, ReasonRoleForbidden, dryRun+g.wouldRefuse, 1)
 	}
 	if g.verdict.Allowed && !g.dryRun {
@@ -177,7 +190,7 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 		note := g.forbiddenNote(f)
 		var news int
 		for _, w := range f.wants {
-			if r.pods.tell(w.pod, g.name.Name, ReasonRoleForbidden) {
+			if r.notify(w.pod, g.name, ReasonRoleForbidden) {
 				r.events.refused(podReference(w.pod), g.name, ReasonRoleForbidden, "Authorize", note)
 				news++
 			}
@@ -190,9 +203,9 @@ func (r *reconciler) recordForbidden(log logr.Logger, g *gathered) {
 func (g *gathered) forbiddenNote(f refusedPods) string {
 	switch {
 	case g.dryRun:
-		return dryRun + f.reason
+		return joinNote(dryRun, f.reason)
 	case g.review.verdict.Allowed && g.held != nil:
-		return sharedNote(g) + f.reason
+		return joinNote(sharedNote(g), f.reason)
 	default:
 		return f.reason
 	}
@@ -202,7 +215,7 @@ func (g *gathered) forbiddenNote(f refusedPods) string {
 func (r *reconciler) countRefused(log logr.Logger, reason, note string, news int) {
 	if news > 0 {
 		r.metrics.Refused(reason)
-		log.Info("credentials refused", "reason", reason, "note", note, "told", news)
+		log.Info("credentials refused", "reason", reason, "note", note, "notified", news)
 	}
 }
 
@@ -218,7 +231,7 @@ func (r *reconciler) recordIssued(log logr.Logger, g *gathered, d decision, o ou
 			r.events.issued(h.object, g.name, ReasonCreateCredentials, note)
 		}
 	case g.owner != nil:
-		r.events.issued(g.owner, g.name, ReasonUpdateCredentials, note)
+		r.events.issued(roleReference(g.owner), g.name, ReasonUpdateCredentials, note)
 	}
 	r.pods.served(g.entitled(), g.name.Name)
 	r.recordWritten(log, g, d, o, o.issued, func(k *record) *pace { return &k.issues })
@@ -243,7 +256,7 @@ func (r *reconciler) recordWritten(log logr.Logger, g *gathered, d decision, o o
 		p := of(k)
 		*p = p.wrote(now, c.Expires.Sub(c.Issued))
 		by, contest = g.contested(p.count, d, o)
-		k.failure, k.accessKeyID, k.contestedBy, k.removed = nil, c.AccessKeyID, by, false
+		k.failure, k.accessKeyID, k.contestedBy, k.removed, k.target = nil, c.AccessKeyID, by, false, targetDigest(&g.target)
 	})
 	if !contest || g.known.isContested(now) {
 		return
@@ -251,7 +264,7 @@ func (r *reconciler) recordWritten(log logr.Logger, g *gathered, d decision, o o
 	note := contestedNote(g.name, by)
 	log.Info("secret contested", "writer", by)
 	for _, h := range r.hearers(g) {
-		r.events.refused(h.object, g.name, ReasonSecretContested, "Write", note)
+		r.events.repeated(h.object, g.name, ReasonSecretContested, "Write", note)
 	}
 }
 
@@ -277,12 +290,12 @@ func (r *reconciler) wantedSince(g *gathered, d decision) time.Time {
 
 // recordFailure remembers a failed attempt, tells those who wait, and returns when to try again,
 // or to remove what is dead.
-func (r *reconciler) recordFailure(log logr.Logger, g *gathered, d decision, failed *failure) time.Time {
-	f := *failed
+func (r *reconciler) recordFailure(log logr.Logger, g *gathered, o outcome) time.Time {
+	f := *o.failure
 	f.role, f.duration = g.target.Session.Role, g.target.Session.Duration
 	now, machine := r.clock.Now(), r.machine.Now()
 	f = *r.memory.update(g.name, func(k *record) {
-		if d.verb == issue && !f.transient() && g.failure == nil { // attempts at the same have pauses of their own
+		if o.asked && (g.failure == nil || g.failure.transient()) { // attempts at the same have pauses of their own
 			k.issues = k.issues.wrote(machine, g.target.Session.Duration)
 		}
 		k.failure = afterFailure(g.name, k.lastFailure(now), now, g.left(now), f)
@@ -295,7 +308,7 @@ func (r *reconciler) recordFailure(log logr.Logger, g *gathered, d decision, fai
 	log.Info("credentials refused", "reason", f.reason, "action", f.action, "note", f.note, "pods", len(g.wants), "nextAttempt", f.until.Format(time.RFC3339))
 	for _, h := range r.hearers(g) {
 		h.tell(f.reason, f.action)
-		r.events.refused(h.object, g.name, f.reason, f.action, f.note)
+		r.events.repeated(h.object, g.name, f.reason, f.action, f.note)
 	}
 	if f.action == actionDelete {
 		return f.until

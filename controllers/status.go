@@ -15,8 +15,11 @@ import (
 	"kube-aws-iam-controller/pkg/credentials"
 )
 
-// statusRetry is when to write a status again that could not be written.
-const statusRetry = time.Second
+// A status that could not be written is written again after a second, and then with pauses that double to a minute.
+const (
+	statusRetry    = time.Second
+	maxStatusRetry = time.Minute
+)
 
 // recordStatus writes what was decided and what came of it to the AWSIAMRole, if that is news, and returns when to look again.
 func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g *gathered, d decision, o outcome, at time.Time) time.Time {
@@ -28,11 +31,25 @@ func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g *gathe
 	if equality.Semantic.DeepEqual(next.Status, g.resource.Status) {
 		return at
 	}
+	pause := time.Duration(0)
 	if err := r.client.Status().Update(ctx, next); err != nil && ignoreNotFound(err) != nil {
+		pause = min(maxStatusRetry, max(statusRetry, 2*g.known.statusPause))
+		at = earlier(at, g.now.Add(pause))
 		log.V(1).Info("the status could not be written, tried again soon", "error", err.Error())
-		return earlier(at, g.now.Add(statusRetry))
+	}
+	if pause != g.known.statusPause {
+		r.memory.update(g.name, func(k *record) { k.statusPause = pause })
 	}
 	return at
+}
+
+// keepMessage leaves the message of a condition as it is while it says the same: what could not be decided is said in
+// other words with each attempt, such as a port, and each would be one more write.
+func keepMessage(c *metav1.Condition, conditions []metav1.Condition) {
+	was := meta.FindStatusCondition(conditions, c.Type)
+	if was != nil && was.Status == c.Status && was.Reason == c.Reason && (c.Reason == ReasonAuthorizationUnknown || c.Reason == v1.ReasonNotAsked) {
+		c.Message = was.Message
+	}
 }
 
 // status is what the AWSIAMRole is told. It is pure.
@@ -47,6 +64,7 @@ func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
 	for _, c := range g.conditions(d, o, current) {
 		if c != nil {
 			c.Message = shorten(c.Message) // as it is cached: else it would be written again and again
+			keepMessage(c, s.Conditions)
 			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
 			meta.SetStatusCondition(&s.Conditions, *c)
 		}
@@ -69,6 +87,9 @@ func (g *gathered) conditions(d decision, o outcome, current *credentials.Creden
 func (c *claim) rejection() (reason, note string) {
 	if c.problem != nil {
 		return ReasonInvalidRole, c.problem.Error()
+	}
+	if c.unknown != nil {
+		return ReasonAuthorizationUnknown, c.unknown.Error()
 	}
 	return ReasonRoleForbidden, c.verdict.Reason
 }

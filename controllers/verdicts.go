@@ -43,10 +43,9 @@ func newVerdicts() *verdicts {
 	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}, looks: map[string]*rate.Limiter{}}
 }
 
-// get returns the verdict about a Subject and a role, if it is known, and asked is when the
-// review was asked. It is not known if something changed since, or if the review was asked before
-// notBefore.
-func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, notBefore, now time.Time) (verdict policy.Verdict, asked time.Time, known bool) {
+// get returns the verdict about a Subject and a role, if it is known, and asked is when the review was asked. It is not
+// known if something changed since.
+func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, now time.Time) (verdict policy.Verdict, asked time.Time, known bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
 	if v.begun.IsZero() {
@@ -58,7 +57,7 @@ func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.
 		return policy.Verdict{}, time.Time{}, false
 	}
 	last, changed := all[i], v.lastChange(s.Namespace)
-	holds := !last.at.Before(notBefore) && !last.at.Before(changed) && (now.Before(changed.Add(settling)) || !last.at.Before(changed.Add(settling)))
+	holds := !last.at.Before(changed) && (now.Before(changed.Add(settling)) || !last.at.Before(changed.Add(settling)))
 	return last.Verdict, last.at, holds
 }
 
@@ -78,12 +77,26 @@ func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.
 	v.bySecret[s] = append(all, judged{verdict, subject, arn, now})
 }
 
-// changedSince reports whether something changed after a time in a namespace, or in the whole
-// cluster, that a verdict depends on. Since zero means: since this replica watches.
-func (v *verdicts) changedSince(namespace string, since time.Time) bool {
+// changedSince returns when something changed last in a namespace, or in the whole cluster, that a verdict depends on;
+// zero if that was not after a time. Since zero means: since this replica watches.
+func (v *verdicts) changedSince(namespace string, since time.Time) time.Time {
 	v.lock.Lock()
 	defer v.lock.Unlock()
-	return v.lastChange(namespace).After(since)
+	if last := v.lastChange(namespace); last.After(since) {
+		return last
+	}
+	return time.Time{}
+}
+
+// retain drops what is known of a Secret but for some subjects: those that ask for it.
+func (v *verdicts) retain(s types.NamespacedName, asks func(policy.Subject) bool) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if kept := slices.DeleteFunc(v.bySecret[s], func(j judged) bool { return !asks(j.subject) }); len(kept) > 0 {
+		v.bySecret[s] = kept
+	} else {
+		delete(v.bySecret, s)
+	}
 }
 
 // look reports whether a change in a namespace, or with "" in the whole cluster, has all its
@@ -137,19 +150,27 @@ func (v *verdicts) tidy(now time.Time) {
 	maps.DeleteFunc(v.looks, func(_ string, l *rate.Limiter) bool { return l.TokensAt(now) >= looksBurst })
 }
 
-// settled is when to ask again because of a change that has just happened, or zero. A refusal is also asked about again soon after the beginning.
-func (v *verdicts) settled(namespace string, allowed bool, now time.Time) time.Time {
+// settled returns when to ask again because of a change that has just happened, or zero. A refusal is also asked about
+// again soon after the beginning. After a change of the whole cluster these looks are spread.
+func (v *verdicts) settled(s types.NamespacedName, allowed bool, now time.Time) time.Time {
 	v.lock.Lock()
 	defer v.lock.Unlock()
-	last := v.lastChange(namespace)
+	last := v.lastChange(s.Namespace)
 	if !allowed && v.begun.After(last) {
 		last = v.begun
 	}
-	if at := last.Add(settling); now.Before(at) {
-		return at
+	at := last.Add(settling)
+	if !now.Before(at) {
+		return time.Time{}
 	}
-	return time.Time{}
+	if last.Equal(v.changed[""]) || last.Equal(v.begun) {
+		at = at.Add(time.Duration(share(s.String()) * float64(spreadSettled)))
+	}
+	return at
 }
+
+// spreadSettled is the time over which Secrets are looked at again when a change of the whole cluster has settled.
+const spreadSettled = 4 * time.Second
 
 // lastChange is the later of the namespace's and the cluster's. The lock is held.
 func (v *verdicts) lastChange(namespace string) time.Time {

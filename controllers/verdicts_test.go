@@ -15,7 +15,7 @@ func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 	ask := func(seconds int) { v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, at(seconds)) }
 	holds := func(seconds int) bool {
-		verdict, _, ok := v.get(key("s"), subject, role.ARN{}, time.Time{}, at(seconds))
+		verdict, _, ok := v.get(key("s"), subject, role.ARN{}, at(seconds))
 		return ok && verdict.Allowed
 	}
 	for _, step := range []struct {
@@ -38,31 +38,32 @@ func TestVerdictsHoldUntilSomethingChanges(t *testing.T) {
 			t.Errorf("%s: holds %t", step.what, !step.holds)
 		}
 	}
+	spread := time.Duration(share(key("s").String()) * float64(spreadSettled))
 	for _, test := range []struct {
 		what    string
 		allowed bool
 		at      int
-		again   int // 0: not
+		again   time.Time
 	}{
-		{"a change settles", true, 305, 310},
-		{"a change has settled", true, 310, 0},
-		{"a refusal long after the beginning", false, 320, 0},
+		{"a change of the cluster settles", true, 305, at(310).Add(spread)},
+		{"it has settled", true, 310, time.Time{}},
+		{"a refusal long after the beginning", false, 320, time.Time{}},
 	} {
-		want := time.Time{}
-		if test.again != 0 {
-			want = at(test.again)
-		}
-		if got := v.settled("n", test.allowed, at(test.at)); !got.Equal(want) {
+		if got := v.settled(key("s"), test.allowed, at(test.at)); !got.Equal(test.again) {
 			t.Errorf("%s: again at %s", test.what, got)
 		}
 	}
 	fresh := newVerdicts()
-	fresh.get(key("s"), subject, role.ARN{}, time.Time{}, noon)
-	if got := fresh.settled("n", false, at(1)); !got.Equal(at(10)) {
+	fresh.get(key("s"), subject, role.ARN{}, noon)
+	if got := fresh.settled(key("s"), false, at(1)); !got.Equal(at(10).Add(spread)) {
 		t.Errorf("a refusal at the beginning is asked about again at %s", got)
 	}
-	if got := fresh.settled("n", true, at(1)); !got.IsZero() {
+	if got := fresh.settled(key("s"), true, at(1)); !got.IsZero() {
 		t.Errorf("a permission at the beginning is asked about again at %s", got)
+	}
+	fresh.change("n", at(100))
+	if got := fresh.settled(key("s"), true, at(101)); !got.Equal(at(110)) {
+		t.Errorf("a change of the namespace settles at %s", got)
 	}
 }
 
@@ -74,7 +75,7 @@ func TestVerdictsAreAboutOneRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.put(key("s"), subject, role.ARN{}, policy.Verdict{Allowed: true}, noon)
-	if _, _, ok := v.get(key("s"), subject, other, time.Time{}, noon); ok {
+	if _, _, ok := v.get(key("s"), subject, other, noon); ok {
 		t.Error("the verdict about one role holds for another")
 	}
 }
@@ -91,7 +92,7 @@ func TestChangesAreForgotten(t *testing.T) {
 	if len(v.changed) > manyChanges {
 		t.Errorf("%d changes are remembered", len(v.changed))
 	}
-	if _, _, ok := v.get(key("s"), subject, role.ARN{}, time.Time{}, noon.Add(time.Hour)); ok {
+	if _, _, ok := v.get(key("s"), subject, role.ARN{}, noon.Add(time.Hour)); ok {
 		t.Error("a void verdict came back")
 	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
@@ -14,6 +15,18 @@ const (
 	Group    = "zalando.org"
 	Resource = "awsiamroles"
 )
+
+// maxAnswer is how many bytes of what the API server says of a review are kept: it names bindings,
+// whose names can be very long.
+const maxAnswer = 300
+
+// cut returns a copy of a text, cut to what is kept of an answer.
+func cut(s string) string {
+	if len(s) <= maxAnswer {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxAnswer], "") + "…"
+}
 
 // Review asks the API server a SubjectAccessReview.
 type Review func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error)
@@ -37,9 +50,9 @@ func RBAC(review Review) Authorizer {
 			case err != nil: // an API server that does not answer is not asked twice in a row
 				return Verdict{}, undecided(r, fmt.Errorf("the access review failed: %w", err))
 			case status.Allowed:
-				return Verdict{Allowed: true, Reason: status.Reason}, nil
+				return Verdict{Allowed: true, Reason: cut(status.Reason)}, nil
 			case status.EvaluationError != "": // an authorizer that failed might have allowed it
-				unknown = append(unknown, fmt.Errorf("the API server could not evaluate the access review: %s", status.EvaluationError))
+				unknown = append(unknown, fmt.Errorf("the API server could not evaluate the access review: %s", cut(status.EvaluationError)))
 			}
 		}
 		if len(unknown) > 0 {

@@ -37,7 +37,12 @@ func fail(w *World) {
 		return
 	}
 	w.faults.begin(a.kind, d)
-	switch a.kind {
+	w.strike(a.kind, d)
+}
+
+// strike does what a fault does at its beginning.
+func (w *World) strike(kind string, d time.Duration) {
+	switch kind {
 	case faultAPIDown:
 		for _, inst := range w.instances {
 			for _, watch := range []string{watchSecrets, watchRoles, watchPods, watchPolicies} {

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -274,5 +273,5 @@ func (c *cache) resync() {
 
 // request is the key as the reconciler is asked.
 func request(k key) reconcile.Request {
-	return reconcile.Request{NamespacedName: types.NamespacedName(k)}
+	return reconcile.Request{NamespacedName: k}
 }

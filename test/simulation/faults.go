@@ -36,8 +36,6 @@ type faults struct {
 	w     *World
 	until map[string]time.Duration
 	log   []fault
-	// undecidedBy is how undecided reviews show.
-	undecidedBy string
 }
 
 // fault is one that lasted from one time to another.

@@ -2,9 +2,9 @@ package simulation
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -256,7 +256,7 @@ func binding(name key, version int) *metav1.PartialObjectMetadata {
 	}
 	return &metav1.PartialObjectMetadata{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: kind},
-		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, ResourceVersion: fmt.Sprint(version)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, ResourceVersion: strconv.Itoa(version)},
 	}
 }
 

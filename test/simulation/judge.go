@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func (w *World) judgeIssue(t *task, s credentials.Session) {
 
 // judgePause checks how often one Secret's credentials are issued.
 func (w *World) judgePause(t *task) {
-	all := append(t.inst.issues[t.key], w.now)
+	all := slices.Concat(t.inst.issues[t.key], []time.Duration{w.now})
 	for len(all) > 0 && all[0] < w.now-10*time.Minute {
 		all = all[1:]
 	}
@@ -95,14 +96,20 @@ func (w *World) judgeWrite(t *task, verb string, name key, before, after *corev1
 			w.violated(writesGuarded, "update of %s without a resource version", name)
 		}
 	}
+	if after.Type != corev1.SecretTypeOpaque {
+		w.violated(writesGuarded, "%s is written as %s", name, after.Type)
+	}
+	w.judgeWritten(t, before, after)
+}
+
+// judgeWritten checks what a Secret holds after a write.
+func (w *World) judgeWritten(t *task, before, after *corev1.Secret) {
+	name := t.key
 	held, _ := w.credentialsIn(after)
 	if want := t.inst.cluster + "." + name.Namespace + "." + name.Name; held.name != want || held.role != string(after.Data[secret.RoleARNKey]) {
 		if before == nil || accessKeyID(before) != accessKeyID(after) {
 			w.violated(oneSession, "%s holds session %q of %q as %s", name, held.name, held.role, after.Data[secret.RoleARNKey])
 		}
-	}
-	if after.Type != corev1.SecretTypeOpaque {
-		w.violated(writesGuarded, "%s is written as %s", name, after.Type)
 	}
 }
 
@@ -136,6 +143,12 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	if now.entitled && now.arn == held.role {
 		w.exercised(askedForNeverDeleted)
 	}
+	w.judgeRefused(t, before, held, usable)
+}
+
+// judgeRefused checks the deletion of living credentials that are asked for: all who ask must have been refused.
+func (w *World) judgeRefused(t *task, before *corev1.Secret, held session, usable time.Duration) {
+	inst, name := t.inst, t.key
 	w.limitRemovals(inst)
 	var refusedOnes int
 	var brought bool // by an AWSIAMRole, whose refusal takes it away whatever the pods ask for

@@ -39,15 +39,17 @@ func (w *World) judgeUse(p *pod, name key) {
 	has, ok := p.reads[name]
 	held, issued := w.sts.issued[has.accessKeyID]
 	arn, asks := w.ofPod(name)
-	if !ok || !issued || !asks || held.role != arn.String() || w.sts.distrusts[arn.Name()] || len(w.instances) == 0 {
+	if !ok || !issued || !asks || held.role != arn.String() || !w.served(arn) {
 		return
 	}
+	w.judgeLife(p, name, held, arn)
+}
+
+// judgeLife checks that the credentials that a pod has in use are alive, if they could be renewed.
+func (w *World) judgeLife(p *pod, name key, held session, arn role.ARN) {
 	life := held.expires.Sub(epoch) - held.issued
 	outages := w.faults.total(held.issued-settle, w.now)
-	if w.tamperedSince(name, held.issued-settle) || outages > life/2-3*time.Minute || p.created > held.issued || !w.entitledThroughout(p, name, arn, held.issued-settle) {
-		return
-	}
-	if w.instances[0].wanted(name, w.now, w.now).arn != held.role {
+	if w.tamperedSince(name, held.issued-settle) || outages > life/2-3*time.Minute || p.created > held.issued || w.instances[0].wanted(name, w.now, w.now).arn != held.role || !w.entitledThroughout(p, name, arn, held.issued-settle) {
 		return
 	}
 	if outages > time.Minute {
@@ -56,6 +58,11 @@ func (w *World) judgeUse(p *pod, name key) {
 	if !held.expires.After(w.time()) {
 		w.violated(neverMeetsDead, "pod %s uses credentials of Secret %s, dead since %s, after outages of %s", p.name, name, w.time().Sub(held.expires), outages)
 	}
+}
+
+// served reports whether a controller is there that a role lets in.
+func (w *World) served(arn role.ARN) bool {
+	return !w.sts.distrusts[arn.Name()] && len(w.instances) > 0
 }
 
 // entitledThroughout reports whether a pod might have a role all the time since then, by one grant, and nothing else decided over its Secret.
@@ -124,15 +131,16 @@ func (w *World) withdrawn(namespace string) {
 	for _, name := range sorted(w.api.secrets) {
 		s := w.api.secrets[name]
 		_, usable := w.credentialsIn(s)
-		if namespace != "" && name.Namespace != namespace || !managed(s) || usable < time.Minute {
-			continue
-		}
-		now := inst.wanted(name, began, began)
-		if !now.asked || now.entitled || !inst.mayKeep(name, began-1, began-1) || inst.mayKeep(name, began, began) {
+		if namespace != "" && name.Namespace != namespace || !managed(s) || usable < time.Minute || !inst.loses(name, began) {
 			continue
 		}
 		w.after(soon+3*time.Second, func() { w.judgeWithdrawn(inst, name, s.UID, began) })
 	}
+}
+
+// disturbedSince reports whether there was a fault since then, or anybody changed a Secret or its AWSIAMRole.
+func (w *World) disturbedSince(name key, then time.Duration) bool {
+	return !w.faults.quiet(then, w.now) || w.tamperedSince(name, then) || w.roleTouched[name] >= then && w.roleTouched[name] > 0
 }
 
 // mayKeep reports whether one of those who ask for a Secret might have the role that it holds at some moment from one time to another.
@@ -144,8 +152,14 @@ func (inst *instance) mayKeep(name key, from, to time.Duration) bool {
 	})
 }
 
+// loses reports whether a Secret is to go because of a right that was there until then.
+func (inst *instance) loses(name key, then time.Duration) bool {
+	now := inst.wanted(name, then, then)
+	return now.asked && !now.entitled && inst.mayKeep(name, then-1, then-1) && !inst.mayKeep(name, then, then)
+}
+
 func (w *World) judgeWithdrawn(inst *instance, name key, uid any, began time.Duration) {
-	if !inst.alive || inst.tokens < 2 || !w.faults.quiet(began-time.Minute, w.now) || w.tamperedSince(name, began-time.Minute) || w.roleTouched[name] >= began-time.Minute && w.roleTouched[name] > 0 {
+	if !inst.alive || inst.tokens < 2 || w.disturbedSince(name, began-time.Minute) {
 		return
 	}
 	if inst.wanted(name, began, w.now).entitled || inst.mayKeep(name, began, w.now) {

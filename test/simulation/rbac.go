@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -94,11 +95,11 @@ func (r *rbac) allowed(namespace, subject string, names []string, from, to time.
 			return true
 		}
 	}
-	for i := len(r.past) - 1; i >= 0; i-- { // in the order in which they ended
-		if r.past[i].until <= from {
+	for _, g := range slices.Backward(r.past) { // in the order in which they ended
+		if g.until <= from {
 			break
 		}
-		if r.past[i].gives(namespace, subject, names, from, to) {
+		if g.gives(namespace, subject, names, from, to) {
 			return true
 		}
 	}

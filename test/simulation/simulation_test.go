@@ -44,7 +44,7 @@ func TestSeeds(t *testing.T) {
 	began := time.Now()
 	var next atomic.Uint64
 	next.Store(*from)
-	last := *from + uint64(*seeds)
+	last := *from + uint64(max(0, *seeds))
 	sum := totals{reached: map[string]int{}}
 	var running sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {

@@ -132,13 +132,21 @@ func (w *World) secretChanged(name key, now *corev1.Secret) {
 			inst.cache.seen[watchSecrets] = max(inst.cache.seen[watchSecrets], version)
 		})
 	}
-	c := w.contest
-	if c == nil || c.name != name || now == nil || w.now >= c.until || w.healed || !managed(now) {
-		return
+	if c := w.contest; c != nil && c.name == name && w.contested(c, now) {
+		w.setBack(c)
 	}
+}
+
+// contested reports whether somebody still contests a Secret.
+func (w *World) contested(c *contest, now *corev1.Secret) bool {
+	return now != nil && w.now < c.until && !w.healed && managed(now)
+}
+
+// setBack lets who contests a Secret set it back some time later.
+func (w *World) setBack(c *contest) {
 	w.after(w.between("contest", 100*time.Millisecond, 5*time.Second), func() {
-		latest := w.api.secrets[name]
-		if latest == nil || w.now >= c.until || w.healed || !managed(latest) {
+		latest := w.api.secrets[c.name]
+		if !w.contested(c, latest) {
 			return
 		}
 		again := latest.DeepCopy()

@@ -1,7 +1,7 @@
 package simulation
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -194,7 +194,7 @@ func changeRole(w *World) {
 	case 1:
 		r.Spec.RoleSessionDuration = 900 + w.chance.Int64N(2700)
 	default:
-		r.Labels = map[string]string{"team": fmt.Sprint(w.chance.IntN(5)), secret.OwnerLabel: "me"}
+		r.Labels = map[string]string{"team": strconv.Itoa(w.chance.IntN(5)), secret.OwnerLabel: "me"}
 	}
 	w.trace.add("AWSIAMRole %s/%s is now of %q for %d s", r.Namespace, r.Name, r.Spec.RoleReference, r.Spec.RoleSessionDuration)
 	_ = w.api.put(r)

@@ -21,7 +21,7 @@ type recorder struct{ inst *instance }
 var _ events.EventRecorder = recorder{}
 
 // Eventf implements events.EventRecorder.
-func (r recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, note string, args ...any) {
+func (r recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, _ string, _ ...any) {
 	o, err := meta.Accessor(regarding)
 	if err != nil {
 		panic(err)

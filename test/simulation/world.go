@@ -127,7 +127,7 @@ func (w *World) wait(d time.Duration) bool {
 func (w *World) roll(what string) float64 {
 	w.rolls[what]++
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %s %d", w.seed, what, w.rolls[what])
+	_, _ = fmt.Fprintf(h, "%d %s %d", w.seed, what, w.rolls[what])
 	return float64(mix(h.Sum64())>>11) / (1 << 53)
 }
 

@@ -162,7 +162,7 @@ func (w *World) judgeRefused(t *task, before *corev1.Secret, held session, usabl
 			w.violated(undecidedTakesNothing, "%s: deleted with %s left, and a review of %s was undecided", name, usable, a.subject)
 		default:
 			refusedOnes++
-			w.judgeRefusal(t, a, r.since(inst, inst.remembered(name), a), usable)
+			w.judgeRefusal(t, a, r.since(inst, inst.remembered(name), a, held), usable)
 			brought = a.brought(before, held)
 		}
 	}

@@ -96,7 +96,7 @@ func (w *World) judgeEndOf(inst *instance, p *pod, name key) {
 			w.violated(healedRefusedAreTold, "pod %s may not have %s and was told nothing but %v", p.name, name, w.told.warnings[p.uid])
 		}
 	case w.sts.distrusts[arn.Name()]:
-		if !warned("GetCredentialsFailed") {
+		if s := w.api.secrets[name]; (s == nil || managed(s)) && !warned("GetCredentialsFailed") {
 			w.violated(healedRefusedAreTold, "pod %s gets no credentials of %s, whose role distrusts the controller, and was told nothing but %v", p.name, name, w.told.warnings[p.uid])
 		}
 	default:

@@ -91,9 +91,10 @@ func (m *looks) of(subject string, names []string) run {
 	return all
 }
 
-// since is what counts of a run for one who asks: the time does not begin again for those who come while all are refused, or who ask first then.
-func (r run) since(inst *instance, m *looks, a asker) run {
-	if r.refusals > 0 && m.refusedSince > 0 && (a.since > m.refusedSince || r.allowed == inst.began) {
+// since is what counts of a run for one who asks: the time does not begin again for those who come while all are refused, who ask first then, or who
+// never had the role that the Secret holds.
+func (r run) since(inst *instance, m *looks, a asker, held session) run {
+	if r.refusals > 0 && m.refusedSince > 0 && (a.since > m.refusedSince || r.allowed == inst.began || a.role.String() != held.role) {
 		r.first = min(r.first, m.refusedSince)
 	}
 	return r

@@ -30,7 +30,6 @@ var failed = []struct {
 func TestRegressions(t *testing.T) {
 	for _, f := range failed {
 		t.Run(string(f.what), func(t *testing.T) {
-			t.Parallel()
 			report(t, Run(f.seed, Options{Trace: true}))
 		})
 	}

@@ -75,6 +75,12 @@ func (w *World) judgeEnd() {
 	}
 }
 
+// inTheWay reports whether a Secret of a name is not the controller's.
+func (w *World) inTheWay(name key) bool {
+	s := w.api.secrets[name]
+	return s != nil && !managed(s)
+}
+
 // judgeEndOf checks what a pod has in the end.
 func (w *World) judgeEndOf(inst *instance, p *pod, name key) {
 	arn, valid := w.ofPod(name)
@@ -96,7 +102,7 @@ func (w *World) judgeEndOf(inst *instance, p *pod, name key) {
 			w.violated(healedRefusedAreTold, "pod %s may not have %s and was told nothing but %v", p.name, name, w.told.warnings[p.uid])
 		}
 	case w.sts.distrusts[arn.Name()]:
-		if s := w.api.secrets[name]; (s == nil || managed(s)) && !warned("GetCredentialsFailed") {
+		if !w.inTheWay(name) && !warned("GetCredentialsFailed") {
 			w.violated(healedRefusedAreTold, "pod %s gets no credentials of %s, whose role distrusts the controller, and was told nothing but %v", p.name, name, w.told.warnings[p.uid])
 		}
 	default:

@@ -28,9 +28,15 @@ func (inst *instance) client() client.Client {
 			return inst.cache.fill(list, o...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, o ...client.CreateOption) error {
+			if options := (&client.CreateOptions{}).ApplyOptions(o); len(options.DryRun) > 0 {
+				return inst.dryRun(ctx, c, obj, true)
+			}
 			return inst.write("create", obj, nil, func() error { return c.Create(ctx, obj, o...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, o ...client.UpdateOption) error {
+			if options := (&client.UpdateOptions{}).ApplyOptions(o); len(options.DryRun) > 0 {
+				return inst.dryRun(ctx, c, obj, false)
+			}
 			return inst.write("update", obj, nil, func() error { return c.Update(ctx, obj, o...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, o ...client.DeleteOption) error {
@@ -40,6 +46,22 @@ func (inst *instance) client() client.Client {
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, o ...client.SubResourceUpdateOption) error {
 			return inst.write("status", obj, nil, func() error { return c.SubResource(sub).Update(ctx, obj, o...) })
 		},
+	})
+}
+
+// dryRun is a write that the API server only checks: whether the object is there, or not, as the write needs it.
+func (inst *instance) dryRun(ctx context.Context, c client.Reader, obj client.Object, creates bool) error {
+	name := client.ObjectKeyFromObject(obj)
+	return inst.call("dry run", name, true, func() error {
+		err := c.Get(ctx, name, &corev1.Secret{})
+		switch {
+		case !creates:
+			return err
+		case err == nil:
+			return apierrors.NewAlreadyExists(secretResource, name.Name)
+		default:
+			return client.IgnoreNotFound(err)
+		}
 	})
 }
 

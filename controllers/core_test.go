@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
+	t.Helper()
 	l := &lab{t: t, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)), rec: &rec{}, may: func(policy.Request) bool { return true }, life: time.Hour}
 	l.store = fake.NewClientBuilder().WithScheme(scheme()).WithStatusSubresource(&v1.AWSIAMRole{}).Build()
 	files := secret.Files{MountPath: "/meta/aws-iam"}
@@ -132,13 +134,15 @@ func (l *lab) must(err error) {
 func (l *lab) pod(name, sa, secretName string) {
 	l.core.PutPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name)},
-		Spec: corev1.PodSpec{ServiceAccountName: sa, Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/meta/aws-iam"}}}},
-			Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secretName}}}}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: sa, Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/meta/aws-iam"}}}},
+			Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secretName}}}},
+		},
 	})
 }
 
-func (l *lab) resource(name, reference string) *v1.AWSIAMRole {
-	r := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name), Generation: 1}, Spec: v1.AWSIAMRoleSpec{RoleReference: reference}}
+func (l *lab) resource(name string) *v1.AWSIAMRole {
+	r := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name), Generation: 1}, Spec: v1.AWSIAMRoleSpec{RoleReference: "one"}}
 	l.must(l.store.Create(context.Background(), r))
 	return r
 }
@@ -195,7 +199,7 @@ func TestCore_LaterChangeConfirmsAtOnce(t *testing.T) {
 func TestCore_HeldRoleIsTakenAtTheFirstRefusal(t *testing.T) {
 	l := newLab(t)
 	l.may = func(r policy.Request) bool { return r.Role.Name() == "one" }
-	l.resource("app", "one")
+	l.resource("app")
 	l.reconcile("app")
 	l.change("app", func(r *v1.AWSIAMRole) { r.Spec.RoleReference, r.Generation = "two", 2 })
 	for range 6 {
@@ -215,11 +219,11 @@ func TestCore_HeldRoleIsTakenAtTheFirstRefusal(t *testing.T) {
 // An AWSIAMRole whose labels are changed by its owner.
 func TestCore_ContestedByItsOwnUser(t *testing.T) {
 	l := newLab(t)
-	l.resource("app", "one")
+	l.resource("app")
 	l.reconcile("app")
 	for i := range 4 {
 		l.step(5 * time.Second)
-		l.change("app", func(r *v1.AWSIAMRole) { r.Labels = map[string]string{"v": fmt.Sprint(i)} })
+		l.change("app", func(r *v1.AWSIAMRole) { r.Labels = map[string]string{"v": strconv.Itoa(i)} })
 		l.reconcile("app")
 	}
 	for _, e := range l.rec.events {
@@ -254,7 +258,7 @@ func TestCore_ReviewsWhilePaused(t *testing.T) {
 // A 12 h session whose annotations another tool strips: how long before its end is it renewed?
 func TestCore_StrippedAnnotationsOfALongSession(t *testing.T) {
 	l := newLab(t)
-	r := l.resource("app", "one")
+	r := l.resource("app")
 	l.change(r.Name, func(r *v1.AWSIAMRole) { r.Spec.RoleSessionDuration = 43200 })
 	l.reconcile("app")
 	l.step(5 * time.Second)
@@ -281,7 +285,7 @@ func TestCore_UndecidedAWSIAMRoleStopsPods(t *testing.T) {
 		return policy.Verdict{Allowed: true}, nil
 	}
 	l.pod("p", "a", "aws-iam-x")
-	l.resource("aws-iam-x", "one")
+	l.resource("aws-iam-x")
 	l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
 		t.Error("no Secret for an entitled pod")
@@ -302,10 +306,10 @@ func TestCore_UndecidedOfAnotherDelaysPods(t *testing.T) {
 		res := l.reconcile("aws-iam-x")
 		l.step(res.RequeueAfter)
 	}
-	res := l.reconcile("aws-iam-x")
+	l.reconcile("aws-iam-x")
 	l.step(10 * time.Millisecond)
 	l.pod("q", "good", "aws-iam-x")
-	res = l.reconcile("aws-iam-x")
+	res := l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
 		t.Errorf("no Secret for an entitled pod, next look in %s", res.RequeueAfter)
 	}
@@ -375,11 +379,11 @@ func TestCore_RefusedPodsOfManyServiceAccounts(t *testing.T) {
 func TestCore_StatusWritesWhileUndecided(t *testing.T) {
 	l := newLab(t)
 	n := 0
-	l.core.r.authorizer = func(_ context.Context, r policy.Request) (policy.Verdict, error) {
+	l.core.r.authorizer = func(context.Context, policy.Request) (policy.Verdict, error) {
 		n++
 		return policy.Verdict{}, fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:443: connection reset", 30000+n)
 	}
-	l.resource("app", "one")
+	l.resource("app")
 	var versions []string
 	for range 20 {
 		res := l.reconcile("app")
@@ -422,7 +426,7 @@ func TestCore_UndecidedInBetweenCountsAsRepeated(t *testing.T) {
 // A namespace whose quota has no room for Secrets.
 func TestCore_STSCallsForWhatCannotBeWritten(t *testing.T) {
 	l := newLab(t)
-	l.resource("app", "one")
+	l.resource("app")
 	l.create = func() error {
 		return apierrors.NewForbidden(corev1.Resource("secrets"), "app", errors.New("exceeded quota: secrets=0"))
 	}
@@ -511,7 +515,7 @@ func TestCore_DryRunUndecided(t *testing.T) {
 	l.core.r.authorizer = func(context.Context, policy.Request) (policy.Verdict, error) {
 		return policy.Verdict{}, errors.New("it is not known")
 	}
-	l.resource("app", "one")
+	l.resource("app")
 	l.reconcile("app")
 	for _, e := range l.rec.events {
 		if strings.HasPrefix(e, ReasonRoleForbidden) {
@@ -534,7 +538,7 @@ func TestCore_NoSpin(t *testing.T) {
 	now := good().now
 	times := []time.Duration{-time.Hour, -time.Second, 0, time.Second, time.Hour}
 	n := 0
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
 	pick := func() time.Time {
 		if rng.IntN(3) == 0 {
 			return time.Time{}
@@ -619,7 +623,7 @@ func TestCore_WriterWithinASecond(t *testing.T) {
 func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
 	l := newLab(t)
 	for i := range 5 {
-		r := l.resource("app", "one")
+		r := l.resource("app")
 		r.UID = types.UID(fmt.Sprint("u", i))
 		l.reconcile("app")
 		l.step(5 * time.Second)
@@ -641,7 +645,7 @@ func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
 func TestCore_UnentitledPodHasASecretDeletedAtItsFirstLook(t *testing.T) {
 	l := newLab(t)
 	l.may = func(r policy.Request) bool { return r.Role.Name() == "one" && r.Subject.ServiceAccount == "" }
-	l.resource("aws-iam-app", "one")
+	l.resource("aws-iam-app")
 	l.reconcile("aws-iam-app")
 	l.change("aws-iam-app", func(r *v1.AWSIAMRole) { r.Spec.RoleReference, r.Generation = "two", 2 })
 	for range 6 {
@@ -665,7 +669,7 @@ func TestCore_ReplacedWhileWritten(t *testing.T) {
 	l.create = func() error { return apierrors.NewAlreadyExists(corev1.Resource("secrets"), "aws-iam-x") } // made by a loop of create and delete
 	for range 60 {
 		l.step(100 * time.Millisecond)
-		l.reconcile("aws-iam-x") // the event of a labelled Secret that is deleted
+		l.reconcile("aws-iam-x") // the event of a labeled Secret that is deleted
 	}
 	if l.sts > 10 {
 		t.Errorf("%d STS calls in 6 s for one Secret", l.sts)
@@ -675,8 +679,12 @@ func TestCore_ReplacedWhileWritten(t *testing.T) {
 // A status that another policy refuses for good.
 func TestCore_RefusedStatusIsTriedEverySecond(t *testing.T) {
 	l := newLab(t)
-	l.resource("app", "one")
-	l.core.r.client = interceptor.NewClient(l.core.r.client.(client.WithWatch), interceptor.Funcs{
+	l.resource("app")
+	before, ok := l.core.r.client.(client.WithWatch)
+	if !ok {
+		t.Fatalf("the client is a %T", l.core.r.client)
+	}
+	l.core.r.client = interceptor.NewClient(before, interceptor.Funcs{
 		SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
 			return apierrors.NewForbidden(corev1.Resource("awsiamroles"), "app", errors.New("policy"))
 		},

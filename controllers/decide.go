@@ -83,6 +83,9 @@ func (h *held) life() refresh.Lifetime {
 	return refresh.Lifetime{Issued: h.credentials.Issued, Expires: h.credentials.Expires}
 }
 
+// deleting reports whether the Secret was deleted, and only a finalizer holds it.
+func (h *held) deleting() bool { return h.secret != nil && h.secret.DeletionTimestamp != nil }
+
 // dead reports whether a pod that starts now could not use the credentials.
 func (h *held) dead(now time.Time) bool { return h.left(now) == 0 }
 
@@ -158,19 +161,28 @@ const unreadyRetry = 10 * time.Second
 // decide is the whole judgement over one Secret.
 func decide(s state) decision {
 	d := s.judge()
-	if d.verb == remove && (s.seed || s.held.inUse) { // without it the controller's own pod could not start any more
-		d.verb = refuse
-	}
-	if d.verb == remove && s.held.secret != nil && s.held.secret.DeletionTimestamp != nil { // a finalizer holds it
-		return decision{verb: keep, reason: d.reason, at: s.now.Add(refusedRetry)}
-	}
-	if d.verb == remove && s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until) {
-		return decision{verb: refuse, reason: s.failure.reason, action: actionDelete, note: s.failure.note, at: s.failure.until}
+	if d.verb == remove {
+		d = s.unlessKept(d)
 	}
 	if !s.recheck.IsZero() && !d.at.IsZero() {
 		d.at = earlier(d.at, s.recheck)
 	}
 	return d
+}
+
+// unlessKept is a deletion, unless the Secret must stay, is being deleted already, or could not be deleted a moment ago.
+func (s state) unlessKept(d decision) decision {
+	switch {
+	case s.seed || s.held.inUse: // without it the controller's own pod could not start any more
+		d.verb = refuse
+		return d
+	case s.held.deleting():
+		return decision{verb: keep, reason: d.reason, at: s.now.Add(refusedRetry)}
+	case s.failure != nil && s.failure.action == actionDelete && s.now.Before(s.failure.until):
+		return decision{verb: refuse, reason: s.failure.reason, action: actionDelete, note: s.failure.note, at: s.failure.until}
+	default:
+		return d
+	}
 }
 
 // judge reads top to bottom: the first thing that applies decides.

@@ -132,7 +132,8 @@ func TestProbeNamespaces(t *testing.T) {
 		options Options
 		want    []string
 	}{
-		{"its own", Options{Self: self, Namespaces: []string{"b"}}, []string{"home"}},
+		{"its own", Options{Self: self}, []string{"home"}},
+		{"its own, and one that it serves", Options{Self: self, Namespaces: []string{"b", "a"}}, []string{"home", "a"}},
 		{"one that it serves", Options{Namespaces: []string{"b", "a"}}, []string{"a"}},
 		{"outside of a cluster", Options{Self: &corev1.Pod{}}, []string{"kube-system", "default"}},
 	} {

@@ -113,8 +113,8 @@ func (r *reconciler) write(ctx context.Context, g *gathered, judged, rendered *c
 	return nil
 }
 
-// tryWrite finds out by a dry run whether the API server takes the Secret now, if it did not the last time: until then STS
-// is not asked for what cannot be written.
+// tryWrite finds out by a dry run whether the API server takes the Secret now, if it did not the
+// last time: until then STS is not asked for what cannot be written.
 func (r *reconciler) tryWrite(ctx context.Context, g *gathered) *failure {
 	if g.failure == nil || (g.failure.reason != ReasonCreateSecretFailed && g.failure.reason != ReasonUpdateSecretFailed) {
 		return nil

@@ -42,7 +42,8 @@ func authorizers(modes []string, reviews authorizationclient.SubjectAccessReview
 	return policy.Union(chosen...)
 }
 
-// authorize finds out who of those that make a claim may have its role. One that may is enough to issue.
+// authorize finds out who of those that make a claim may have its role. One that may is enough to
+// issue.
 func (r *reconciler) authorize(ctx context.Context, g *gathered, c *claim) {
 	if g.seed { // it is the controller's own role, see resolveRole
 		c.verdict = policy.Verdict{Allowed: true, Reason: "it is the controller's own role"}
@@ -67,8 +68,8 @@ func (r *reconciler) authorize(ctx context.Context, g *gathered, c *claim) {
 	r.gatherReview(ask, c)
 }
 
-// authorizeHeld finds out whether who may not have the role that is asked for may still have the one that the Secret
-// holds: a claim to what it may not have does not prolong what it had.
+// authorizeHeld finds out whether who may not have the role that is asked for may still have the
+// one that the Secret holds: a claim to what it may not have does not prolong what it had.
 func (r *reconciler) authorizeHeld(ctx context.Context, ask *question, c *claim) {
 	g := ask.g
 	if g.held == nil || g.held.role == c.arn.String() {
@@ -86,13 +87,14 @@ func (r *reconciler) authorizeHeld(ctx context.Context, ask *question, c *claim)
 	g.heldRefusal = g.known.heldRefusal.refused(c.kind().String()+g.held.role, answer.askedLast, answer.asked, r.changed(g))
 }
 
-// changed returns when something changed last that a refusal of a Secret's role may depend on; zero if nothing did since a
-// review surely allowed it.
+// changed returns when something changed last that a refusal of a Secret's role may depend on;
+// zero if nothing did since a review surely allowed it.
 func (r *reconciler) changed(g *gathered) time.Time {
 	return r.verdicts.changedSince(g.name.Namespace, g.known.allowedSurely())
 }
 
-// gatherReview takes over what follows from a review: whether a refusal is confirmed, and when to ask again.
+// gatherReview takes over what follows from a review: whether a refusal is confirmed, and when to
+// ask again.
 func (r *reconciler) gatherReview(ask *question, c *claim) {
 	g := ask.g
 	refused := g.afterReview(r, c)
@@ -185,8 +187,8 @@ type subjectWants struct {
 	wants   []want
 }
 
-// subjects returns those in whose name a claim is made: the namespace for an AWSIAMRole, otherwise the pods'
-// ServiceAccounts in the order in which their pods came.
+// subjects returns those in whose name a claim is made: the namespace for an AWSIAMRole,
+// otherwise the pods' ServiceAccounts in the order in which their pods came.
 func (g *gathered) subjects(c *claim) []subjectWants {
 	if c.owner != nil {
 		return []subjectWants{{subject: policy.Subject{Namespace: g.name.Namespace}}}

@@ -116,8 +116,9 @@ func (g *gathered) ofSeed(caller credentials.Caller) demand.Demand {
 	return demand.Demand{Secret: g.name.Name, Role: named}
 }
 
-// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is rejected, or if it is not
-// known who may have its role. What it has in there already is taken away as by any refusal, not before that was confirmed.
+// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is
+// rejected, or if it is not known who may have its role. What it has in there already is taken
+// away as by any refusal, not before that was confirmed.
 func (r *reconciler) standsAside(g *gathered, c *claim) bool {
 	own := g.held != nil && secret.OfAWSIAMRole(g.held.secret)
 	switch {

@@ -36,8 +36,8 @@ func writerOf(s metav1.Object) string {
 	}
 }
 
-// isLater reports whether one write was later than another, or at the same time by another writer than this controller:
-// their times are whole seconds.
+// isLater reports whether one write was later than another, or at the same time by another writer
+// than this controller: their times are whole seconds.
 func isLater(entry, than *metav1.ManagedFieldsEntry) bool {
 	switch {
 	case entry.Time == nil || than.Time == nil:

@@ -486,7 +486,8 @@ func TestCore_DroppedWarningsAreNeverTold(t *testing.T) {
 	}
 }
 
-// All that was looked at within ten seconds of a change of the cluster is looked at again at one instant.
+// All that was looked at within ten seconds of a change of the cluster is looked at again at one
+// instant.
 func TestCore_RechecksAreNotSpread(t *testing.T) {
 	l := newLab(t)
 	for i := range 200 {
@@ -533,7 +534,8 @@ func TestCore_SeedIsNotRestoredWhileRenewalFails(t *testing.T) {
 	}
 }
 
-// What looks like nothing: every decision that does nothing says when to look again, and not at once.
+// What looks like nothing: every decision that does nothing says when to look again, and not at
+// once.
 func TestCore_NoSpin(t *testing.T) {
 	now := good().now
 	times := []time.Duration{-time.Hour, -time.Second, 0, time.Second, time.Hour}
@@ -604,7 +606,8 @@ func TestCore_NoSpin(t *testing.T) {
 	t.Log(n)
 }
 
-// As an API server sorts managed fields: Apply before Update, then by time in whole seconds, then by name.
+// As an API server sorts managed fields: Apply before Update, then by time in whole seconds, then
+// by name.
 func TestCore_WriterWithinASecond(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
 	for _, other := range []metav1.ManagedFieldsEntry{
@@ -641,7 +644,8 @@ func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
 	}
 }
 
-// An AWSIAMRole whose new role is refused keeps the one that its Secret holds; then a pod comes that may have neither.
+// An AWSIAMRole whose new role is refused keeps the one that its Secret holds; then a pod comes
+// that may have neither.
 func TestCore_UnentitledPodHasASecretDeletedAtItsFirstLook(t *testing.T) {
 	l := newLab(t)
 	l.may = func(r policy.Request) bool { return r.Role.Name() == "one" && r.Subject.ServiceAccount == "" }
@@ -698,8 +702,8 @@ func TestCore_RefusedStatusIsTriedEverySecond(t *testing.T) {
 	}
 }
 
-// The Secret that the controller works with, that no pod asks for, at the first reconcile after a start: which key it works
-// with is known as soon as it asked STS, and IsOwnRole asks.
+// The Secret that the controller works with, that no pod asks for, at the first reconcile after a
+// start: which key it works with is known as soon as it asked STS, and IsOwnRole asks.
 func TestCore_SecretInUseAtTheStart(t *testing.T) {
 	l := newLab(t)
 	l.pod("p", "a", "aws-iam-x")

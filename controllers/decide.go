@@ -170,7 +170,8 @@ func decide(s state) decision {
 	return d
 }
 
-// unlessKept is a deletion, unless the Secret must stay, is being deleted already, or could not be deleted a moment ago.
+// unlessKept is a deletion, unless the Secret must stay, is being deleted already, or could not
+// be deleted a moment ago.
 func (s state) unlessKept(d decision) decision {
 	switch {
 	case s.seed || s.held.inUse: // without it the controller's own pod could not start any more

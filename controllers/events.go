@@ -67,7 +67,8 @@ func (a announcer) refused(to runtime.Object, s types.NamespacedName, reason, ac
 	a.recorder.Eventf(to, secretReference(s), corev1.EventTypeWarning, reason, action, "%s", shorten(note))
 }
 
-// mayWarn reports whether a namespace may have one more warning now, and counts it if so. What is dropped can be told later.
+// mayWarn reports whether a namespace may have one more warning now, and counts it if so. What is
+// dropped can be told later.
 func (a announcer) mayWarn(namespace string) bool {
 	return a.limits.allowWarning(namespace, a.clock.Now())
 }
@@ -123,8 +124,8 @@ func ofUnservedRole(s types.NamespacedName) string {
 		"kubectl delete secret --namespace %s %s", s.Name, s.Namespace, s.Name)
 }
 
-// joinNote puts a sentence before a reason. If an event cannot hold both, the reason loses the commands at its end, as half a
-// command is of no use.
+// joinNote puts a sentence before a reason. If an event cannot hold both, the reason loses the
+// commands at its end, as half a command is of no use.
 func joinNote(before, reason string) string {
 	if len(before)+len(reason) <= maxNote {
 		return before + reason
@@ -153,7 +154,8 @@ func podReference(pod *wanter) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.name.Namespace, Name: pod.name.Name, UID: pod.uid}}
 }
 
-// roleReference refers to an AWSIAMRole, whatever its version: events about it are then counted as one.
+// roleReference refers to an AWSIAMRole, whatever its version: events about it are then counted
+// as one.
 func roleReference(r *v1.AWSIAMRole) *v1.AWSIAMRole {
 	return &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: r.UID}}
 }

@@ -95,8 +95,8 @@ type undecided struct {
 	backoff wait.Backoff
 }
 
-// afterUndecided returns what is remembered of one more review that could not be decided, for a Secret whose credentials
-// a pod can use for as long as left.
+// afterUndecided returns what is remembered of one more review that could not be decided, for a
+// Secret whose credentials a pod can use for as long as left.
 func afterUndecided(s types.NamespacedName, last *undecided, now time.Time, left time.Duration, of []policy.Subject, err error) *undecided {
 	next := &undecided{of: of, err: err, backoff: retries}
 	if last != nil {

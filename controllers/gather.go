@@ -36,14 +36,14 @@ type gathered struct {
 	// replacedRole is the role that the pods ask for by the Secret's name, if the AWSIAMRole
 	// decides that it is another.
 	replacedRole string
-	// refusals and heldRefusal are what was known of refusals of the role that is asked for, by the kind of claim, and of
-	// the one that the Secret holds, with what the reviews of this time added. heldAllowed reports whether any claim may
-	// have the latter.
+	// refusals and heldRefusal are what was known of refusals of the role that is asked for, by
+	// the kind of claim, and of the one that the Secret holds, with what the reviews of this time
+	// added. heldAllowed reports whether any claim may have the latter.
 	refusals    [claimKinds]refusal
 	heldRefusal refusal
 	heldAllowed bool
-	// paused and failed are the subjects of all claims of which no review could be decided, lately and now, and failedBy
-	// is why. nextUndecided is what is remembered of that.
+	// paused and failed are the subjects of all claims of which no review could be decided,
+	// lately and now, and failedBy is why. nextUndecided is what is remembered of that.
 	paused, failed []policy.Subject
 	failedBy       error
 	nextUndecided  *undecided

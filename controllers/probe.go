@@ -51,8 +51,8 @@ func addPolicyProbe(m manager.Manager, o *Options, secrets corev1client.SecretsG
 	return m.Add(&policyProbe{secrets: secrets, namespaces: o.probeNamespaces(), set: set, retry: probeRetry, log: o.Log})
 }
 
-// probeNamespaces are the controller's own namespace if it is known, and one that it serves: where its rights are limited
-// to some namespaces, its own may not be among them.
+// probeNamespaces are the controller's own namespace if it is known, and one that it serves:
+// where its rights are limited to some namespaces, its own may not be among them.
 func (o *Options) probeNamespaces() (namespaces []string) {
 	if o.Self != nil && o.Self.Namespace != "" {
 		namespaces = append(namespaces, o.Self.Namespace)

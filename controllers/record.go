@@ -130,8 +130,8 @@ func (r *reconciler) resourceHearer(g *gathered) hearer {
 	}}
 }
 
-// notify reports whether a pod is to be told something of a Secret: if it is news, and its namespace may have one more
-// warning. Otherwise it is told at a later look.
+// notify reports whether a pod is to be told something of a Secret: if it is news, and its
+// namespace may have one more warning. Otherwise it is told at a later look.
 func (r *reconciler) notify(pod *wanter, s types.NamespacedName, about string) bool {
 	return r.pods.isNews(pod, s.Name, about) && r.events.mayWarn(s.Namespace) && r.pods.tell(pod, s.Name, about)
 }

@@ -80,7 +80,8 @@ func TestRefusal_NotKnowingIsNoRepetition(t *testing.T) {
 	}
 }
 
-// Of two who ask, one was refused long before the other: the other's right is not taken by its first refusal.
+// Of two who ask, one was refused long before the other: the other's right is not taken by its
+// first refusal.
 func TestRefusal_BeginsWithTheLastWhoIsRefused(t *testing.T) {
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 	r := refusal{}.refused("x", at(60), at(0), at(59))

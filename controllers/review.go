@@ -13,8 +13,8 @@ import (
 // review is what the authorizers said of a claim. The zero value is that none was asked.
 type review struct {
 	verdict policy.Verdict
-	// asked is when they were asked about the first of the subjects, and askedLast about the last one, by the machine's
-	// clock: some answers are remembered.
+	// asked is when they were asked about the first of the subjects, and askedLast about the last
+	// one, by the machine's clock: some answers are remembered.
 	asked, askedLast time.Time
 	// unknown is why that could not be decided, if none allowed.
 	unknown error
@@ -27,14 +27,15 @@ type question struct {
 	now  time.Time
 	// allowedSince and refusedSince are the times before which a remembered answer does not count.
 	allowedSince, refusedSince time.Time
-	// paused are the subjects of which no review could be decided lately, and which are not asked about now; failed are
-	// those of which none could be decided now, and failedBy is why.
+	// paused are the subjects of which no review could be decided lately, and which are not asked
+	// about now; failed are those of which none could be decided now, and failedBy is why.
 	paused, failed []policy.Subject
 	failedBy       error
 }
 
-// question returns the one about a claim. Right before an issue all are asked anew who may have the role. A refusal is
-// asked about again from time to time: each minute, and when it would take something away.
+// question returns the one about a claim. Right before an issue all are asked anew who may have
+// the role. A refusal is asked about again from time to time: each minute, and when it would take
+// something away.
 func (g *gathered) question(c *claim, now time.Time) *question {
 	ask := &question{g: g, base: c.base, now: now, refusedSince: now.Add(-askAgain)}
 	if !g.target.Session.Role.IsZero() && g.need().verb == issue {
@@ -48,8 +49,8 @@ func (g *gathered) question(c *claim, now time.Time) *question {
 	return ask
 }
 
-// review asks who of some subjects may have a role, and calls refused for those that may not. It is allowed if one may;
-// if none may, and of one that is not known, it is not known.
+// review asks who of some subjects may have a role, and calls refused for those that may not. It
+// is allowed if one may; if none may, and of one that is not known, it is not known.
 func (r *reconciler) review(ctx context.Context, ask *question, subjects []subjectWants, arn role.ARN, refused func(policy.Verdict, []want)) (answer review) {
 	var unknown []error
 	answer.asked = ask.now
@@ -78,8 +79,8 @@ func (r *reconciler) review(ctx context.Context, ask *question, subjects []subje
 	return answer
 }
 
-// reviewOne asks whether one subject may have a role, unless that is known. Where its last review could not be decided it
-// waits before it asks again.
+// reviewOne asks whether one subject may have a role, unless that is known. Where its last review
+// could not be decided it waits before it asks again.
 func (r *reconciler) reviewOne(ctx context.Context, ask *question, subject policy.Subject, arn role.ARN) (verdict policy.Verdict, asked time.Time, err error) {
 	verdict, asked, known := r.verdicts.get(ask.g.name, subject, arn, ask.now)
 	since := ask.refusedSince

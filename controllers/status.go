@@ -15,7 +15,8 @@ import (
 	"kube-aws-iam-controller/pkg/credentials"
 )
 
-// A status that could not be written is written again after a second, and then with pauses that double to a minute.
+// A status that could not be written is written again after a second, and then with pauses that
+// double to a minute.
 const (
 	statusRetry    = time.Second
 	maxStatusRetry = time.Minute
@@ -43,8 +44,9 @@ func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g *gathe
 	return at
 }
 
-// keepMessage leaves the message of a condition as it is while it says the same: what could not be decided is said in
-// other words with each attempt, such as a port, and each would be one more write.
+// keepMessage leaves the message of a condition as it is while it says the same: what could not
+// be decided is said in other words with each attempt, such as a port, and each would be one more
+// write.
 func keepMessage(c *metav1.Condition, conditions []metav1.Condition) {
 	was := meta.FindStatusCondition(conditions, c.Type)
 	if was != nil && was.Status == c.Status && was.Reason == c.Reason && (c.Reason == ReasonAuthorizationUnknown || c.Reason == v1.ReasonNotAsked) {

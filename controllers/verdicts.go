@@ -43,8 +43,8 @@ func newVerdicts() *verdicts {
 	return &verdicts{bySecret: map[types.NamespacedName][]judged{}, changed: map[string]time.Time{}, looks: map[string]*rate.Limiter{}}
 }
 
-// get returns the verdict about a Subject and a role, if it is known, and asked is when the review was asked. It is not
-// known if something changed since.
+// get returns the verdict about a Subject and a role, if it is known, and asked is when the
+// review was asked. It is not known if something changed since.
 func (v *verdicts) get(s types.NamespacedName, subject policy.Subject, arn role.ARN, now time.Time) (verdict policy.Verdict, asked time.Time, known bool) {
 	v.lock.Lock()
 	defer v.lock.Unlock()
@@ -77,8 +77,9 @@ func (v *verdicts) put(s types.NamespacedName, subject policy.Subject, arn role.
 	v.bySecret[s] = append(all, judged{verdict, subject, arn, now})
 }
 
-// changedSince returns when something changed last in a namespace, or in the whole cluster, that a verdict depends on;
-// zero if that was not after a time. Since zero means: since this replica watches.
+// changedSince returns when something changed last in a namespace, or in the whole cluster, that
+// a verdict depends on; zero if that was not after a time. Since zero means: since this replica
+// watches.
 func (v *verdicts) changedSince(namespace string, since time.Time) time.Time {
 	v.lock.Lock()
 	defer v.lock.Unlock()
@@ -150,8 +151,9 @@ func (v *verdicts) tidy(now time.Time) {
 	maps.DeleteFunc(v.looks, func(_ string, l *rate.Limiter) bool { return l.TokensAt(now) >= looksBurst })
 }
 
-// settled returns when to ask again because of a change that has just happened, or zero. A refusal is also asked about
-// again soon after the beginning. After a change of the whole cluster these looks are spread.
+// settled returns when to ask again because of a change that has just happened, or zero. A
+// refusal is also asked about again soon after the beginning. After a change of the whole cluster
+// these looks are spread.
 func (v *verdicts) settled(s types.NamespacedName, allowed bool, now time.Time) time.Time {
 	v.lock.Lock()
 	defer v.lock.Unlock()
@@ -169,7 +171,8 @@ func (v *verdicts) settled(s types.NamespacedName, allowed bool, now time.Time) 
 	return at
 }
 
-// spreadSettled is the time over which Secrets are looked at again when a change of the whole cluster has settled.
+// spreadSettled is the time over which Secrets are looked at again when a change of the whole
+// cluster has settled.
 const spreadSettled = 4 * time.Second
 
 // lastChange is the later of the namespace's and the cluster's. The lock is held.

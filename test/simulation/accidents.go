@@ -2,7 +2,8 @@ package simulation
 
 import "time"
 
-// accidents are the faults that can begin, with how long they last at least and at most. What lasts half a session or longer would be no test.
+// accidents are the faults that can begin, with how long they last at least and at most. What
+// lasts half a session or longer would be no test.
 var accidents = []struct {
 	kind        string
 	least, most time.Duration
@@ -74,7 +75,8 @@ func (w *World) setClock() {
 	w.trace.add("a clock is set %s ahead", m.ahead)
 }
 
-// second lets another instance work beside the first, as by a mistake, or because it took over too early.
+// second lets another instance work beside the first, as by a mistake, or because it took over
+// too early.
 func (w *World) second(d time.Duration) {
 	if len(w.instances) != 1 {
 		return

@@ -27,10 +27,12 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 )
 
-// api is the API server. Secrets and AWSIAMRoles lie in controller-runtime's fake client, to which it adds what that lacks: UIDs and preconditions on them,
-// generations, namespaces that go away, and watches that lag.
+// api is the API server. Secrets and AWSIAMRoles lie in controller-runtime's fake client, to
+// which it adds what that lacks: UIDs and preconditions on them, generations, namespaces that go
+// away, and watches that lag.
 //
-// The fake client's own tracker keeps managed fields, at milliseconds for each write; a plain one does not.
+// The fake client's own tracker keeps managed fields, at milliseconds for each write; a plain one
+// does not.
 type api struct {
 	w     *World
 	store client.WithWatch

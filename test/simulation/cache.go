@@ -31,7 +31,8 @@ type cache struct {
 	pods    map[key]*pod
 	// policies are the versions of what decides who may have which role.
 	policies map[key]int
-	// last is when the last event of a watch arrives, run counts how often the watch was begun, and lost is true while it is not.
+	// last is when the last event of a watch arrives, run counts how often the watch was begun,
+	// and lost is true while it is not.
 	last map[string]time.Duration
 	run  map[string]int
 	lost map[string]bool
@@ -46,7 +47,8 @@ func newCache(inst *instance) *cache {
 	}
 }
 
-// deliver runs what a watch's event does when it arrives: in order, and not at all if the watch ends before.
+// deliver runs what a watch's event does when it arrives: in order, and not at all if the watch
+// ends before.
 func (c *cache) deliver(watch string, do func()) {
 	if c.lost[watch] {
 		return
@@ -120,7 +122,8 @@ func both[A, B any](a map[key]A, b map[key]B) map[key]bool {
 	return all
 }
 
-// putSecret takes in a Secret as it is now, or nil. The watch has only those with the controller's label.
+// putSecret takes in a Secret as it is now, or nil. The watch has only those with the
+// controller's label.
 func (c *cache) putSecret(name key, now *corev1.Secret) {
 	was, ctx := c.secrets[name], context.Background()
 	if now != nil && now.Labels[secret.OwnerLabel] != secret.OwnerValue {
@@ -222,7 +225,8 @@ func (c *cache) replacePods() {
 	c.inst.core.ReplacePods("", live)
 }
 
-// putPod takes in a pod as it is now; nil if it is gone or finished, which the watch cannot tell apart.
+// putPod takes in a pod as it is now; nil if it is gone or finished, which the watch cannot tell
+// apart.
 func (c *cache) putPod(name key, now *pod) {
 	c.view(name, now)
 	if now == nil {

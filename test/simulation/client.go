@@ -14,7 +14,8 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 )
 
-// client is what the instance writes with, and reads from its cache, which waits until that has seen the instance's own writes.
+// client is what the instance writes with, and reads from its cache, which waits until that has
+// seen the instance's own writes.
 func (inst *instance) client() client.Client {
 	w := inst.w
 	return interceptor.NewClient(w.api.store, interceptor.Funcs{
@@ -49,7 +50,8 @@ func (inst *instance) client() client.Client {
 	})
 }
 
-// dryRun is a write that the API server only checks: whether the object is there, or not, as the write needs it.
+// dryRun is a write that the API server only checks: whether the object is there, or not, as the
+// write needs it.
 func (inst *instance) dryRun(ctx context.Context, c client.Reader, obj client.Object, creates bool) error {
 	name := client.ObjectKeyFromObject(obj)
 	return inst.call("dry run", name, true, func() error {
@@ -131,7 +133,8 @@ func (c *cache) fill(list client.ObjectList, o ...client.ListOption) error {
 	return nil
 }
 
-// patience is how long a reconcile waits for the cache. Source: the controller's ReconciliationTimeout.
+// patience is how long a reconcile waits for the cache. Source: the controller's
+// ReconciliationTimeout.
 const patience = time.Minute
 
 // awaitOwnWrites waits until the cache has what the instance wrote.
@@ -157,7 +160,8 @@ func (inst *instance) awaitOwnWrites(name key, obj client.Object) error {
 	return nil
 }
 
-// call is one request to the API server, which takes effect in the middle of the time that it takes.
+// call is one request to the API server, which takes effect in the middle of the time that it
+// takes.
 func (inst *instance) call(verb string, name key, writes bool, apply func() error) error {
 	w := inst.w
 	what := fmt.Sprintf("%s %s", verb, name)

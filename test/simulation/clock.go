@@ -2,12 +2,14 @@ package simulation
 
 import "time"
 
-// machine is the machine that an instance runs on: one clock that somebody may set, and one that nobody can.
+// machine is the machine that an instance runs on: one clock that somebody may set, and one that
+// nobody can.
 type machine struct {
 	w *World
 	// ahead is by how much the clock that can be set is wrong.
 	ahead time.Duration
-	// heard is what ahead was when STS answered last, and corrected is true if that showed that the clock is wrong.
+	// heard is what ahead was when STS answered last, and corrected is true if that showed that
+	// the clock is wrong.
 	heard     time.Duration
 	corrected bool
 }

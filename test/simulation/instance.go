@@ -41,13 +41,15 @@ type instance struct {
 
 	// What follows is kept for the checks.
 
-	// left is when the last pod that asked for a Secret went, and policyChanged when a change of who may have which role was seen, both as the instance knows.
+	// left is when the last pod that asked for a Secret went, and policyChanged when a change of
+	// who may have which role was seen, both as the instance knows.
 	left          map[key]time.Duration
 	policyChanged map[string]time.Duration
 	memory        map[key]*looks
 	issues        map[key][]time.Duration
 	reconciles    map[key]burst
-	// ours are Secrets that the instance wrote and has not seen yet, with their versions, and deleted those that it deleted, with their UIDs.
+	// ours are Secrets that the instance wrote and has not seen yet, with their versions, and
+	// deleted those that it deleted, with their UIDs.
 	ours    map[key]int64
 	deleted map[key]types.UID
 	// tokens are how many Secrets may be deleted for refusals at once, as of tokensAt.
@@ -248,7 +250,8 @@ func (t *task) reconcile(priority int) {
 	w.reconcileEnds(t, result, err)
 }
 
-// binding is the metadata of a RoleBinding, or without a namespace of a ClusterRoleBinding, as the cache keeps it.
+// binding is the metadata of a RoleBinding, or without a namespace of a ClusterRoleBinding, as
+// the cache keeps it.
 func binding(name key, version int) *metav1.PartialObjectMetadata {
 	kind := "RoleBinding"
 	if name.Namespace == "" {

@@ -116,7 +116,8 @@ func (w *World) judgeWritten(t *task, before, after *corev1.Secret) {
 const (
 	// atLeastAlive is more than clocks may be wrong.
 	atLeastAlive = 8 * time.Second
-	// maxMargin is by how much a Secret may look dead too early that does not say any longer when its session began.
+	// maxMargin is by how much a Secret may look dead too early that does not say any longer when
+	// its session began.
 	maxMargin = 5 * time.Minute
 )
 
@@ -146,7 +147,8 @@ func (w *World) judgeRemoval(t *task, before *corev1.Secret) {
 	w.judgeRefused(t, before, held, usable)
 }
 
-// judgeRefused checks the deletion of living credentials that are asked for: all who ask must have been refused.
+// judgeRefused checks the deletion of living credentials that are asked for: all who ask must
+// have been refused.
 func (w *World) judgeRefused(t *task, before *corev1.Secret, held session, usable time.Duration) {
 	inst, name := t.inst, t.key
 	w.limitRemovals(inst)
@@ -173,7 +175,8 @@ func (w *World) judgeRefused(t *task, before *corev1.Secret, held session, usabl
 	w.judgeLimit(t)
 }
 
-// confirmedAfter is how long a refusal must last that a change explains, and unexplainedFor how long any other.
+// confirmedAfter is how long a refusal must last that a change explains, and unexplainedFor how
+// long any other.
 const (
 	confirmedAfter = 10 * time.Second
 	unexplainedFor = 5 * time.Minute

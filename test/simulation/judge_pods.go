@@ -65,7 +65,8 @@ func (w *World) served(arn role.ARN) bool {
 	return !w.sts.distrusts[arn.Name()] && len(w.instances) > 0
 }
 
-// entitledThroughout reports whether a pod might have a role all the time since then, by one grant, and nothing else decided over its Secret.
+// entitledThroughout reports whether a pod might have a role all the time since then, by one
+// grant, and nothing else decided over its Secret.
 func (w *World) entitledThroughout(p *pod, name key, arn role.ARN, since time.Duration) bool {
 	if w.api.roles[name] != nil || w.roleTouched[name] >= since && w.roleTouched[name] > 0 || w.leftSince(name.Namespace, since) {
 		return false
@@ -87,7 +88,8 @@ func (w *World) leftSince(namespace string, since time.Duration) bool {
 	return ok && at >= since
 }
 
-// soon is how long a new pod waits for its Secrets at the most, and a Secret whose right was withdrawn stays.
+// soon is how long a new pod waits for its Secrets at the most, and a Secret whose right was
+// withdrawn stays.
 const soon = 30 * time.Second
 
 // podCreated has it checked that a new pod is served.
@@ -138,12 +140,14 @@ func (w *World) withdrawn(namespace string) {
 	}
 }
 
-// disturbedSince reports whether there was a fault since then, or anybody changed a Secret or its AWSIAMRole.
+// disturbedSince reports whether there was a fault since then, or anybody changed a Secret or its
+// AWSIAMRole.
 func (w *World) disturbedSince(name key, then time.Duration) bool {
 	return !w.faults.quiet(then, w.now) || w.tamperedSince(name, then) || w.roleTouched[name] >= then && w.roleTouched[name] > 0
 }
 
-// mayKeep reports whether one of those who ask for a Secret might have the role that it holds at some moment from one time to another.
+// mayKeep reports whether one of those who ask for a Secret might have the role that it holds at
+// some moment from one time to another.
 func (inst *instance) mayKeep(name key, from, to time.Duration) bool {
 	held, _ := inst.w.credentialsIn(inst.w.api.secrets[name])
 	arn, err := role.ParseARN(held.role)

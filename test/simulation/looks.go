@@ -22,7 +22,8 @@ type looks struct {
 type run struct {
 	// state is what the last one said.
 	state look
-	// refusals is how often in a row, as far as reviews were decided, they refused; first and last are when.
+	// refusals is how often in a row, as far as reviews were decided, they refused; first and
+	// last are when.
 	refusals    int
 	first, last time.Duration
 	// allowed is when a review last allowed it, or else when the instance began.
@@ -91,8 +92,9 @@ func (m *looks) of(subject string, names []string) run {
 	return all
 }
 
-// since is what counts of a run for one who asks: the time does not begin again for those who come while all are refused, who ask first then, or who
-// never had the role that the Secret holds.
+// since is what counts of a run for one who asks: the time does not begin again for those who
+// come while all are refused, who ask first then, or who never had the role that the Secret
+// holds.
 func (r run) since(inst *instance, m *looks, a asker, held session) run {
 	if r.refusals > 0 && m.refusedSince > 0 && (a.since > m.refusedSince || r.allowed == inst.began || a.role.String() != held.role) {
 		r.first = min(r.first, m.refusedSince)
@@ -100,7 +102,8 @@ func (r run) since(inst *instance, m *looks, a asker, held session) run {
 	return r
 }
 
-// sawChange reports whether an instance saw a change of who may have which role in a namespace since then.
+// sawChange reports whether an instance saw a change of who may have which role in a namespace
+// since then.
 func (inst *instance) sawChange(namespace string, since time.Duration) bool {
 	for _, scope := range []string{namespace, ""} {
 		if at, ok := inst.policyChanged[scope]; ok && at >= since {
@@ -110,8 +113,8 @@ func (inst *instance) sawChange(namespace string, since time.Duration) bool {
 	return false
 }
 
-// wasAllowed reports whether a review allowed any subject a role, by one of its names, and was not followed by one that refused it; and whether there was
-// any review that was decided.
+// wasAllowed reports whether a review allowed any subject a role, by one of its names, and was
+// not followed by one that refused it; and whether there was any review that was decided.
 func (m *looks) wasAllowed(names []string) (allows, asked bool) {
 	for _, name := range names {
 		for about, r := range m.named {
@@ -132,7 +135,8 @@ type asker struct {
 	since   time.Duration
 }
 
-// askedBy are those who ask for a Secret and may lose by it what it holds, as far as an instance knows: first the AWSIAMRole.
+// askedBy are those who ask for a Secret and may lose by it what it holds, as far as an instance
+// knows: first the AWSIAMRole.
 func (inst *instance) askedBy(name key, held session) (all []asker) {
 	if arn, _, valid := inst.ofAWSIAMRole(name); valid && held.role == arn.String() {
 		all = append(all, asker{group(name.Namespace), arn, true, inst.w.roleTouched[name]})

@@ -20,7 +20,8 @@ type pods struct {
 	made int
 }
 
-// pod is one pod. It mounts Secrets, starts when they are there, and calls AWS every minute with what it finds in them.
+// pod is one pod. It mounts Secrets, starts when they are there, and calls AWS every minute with
+// what it finds in them.
 type pod struct {
 	name           key
 	uid            types.UID
@@ -94,7 +95,8 @@ func (p *pods) notify(one *pod) {
 // exists reports whether a pod is still there and its containers may run.
 func (p *pods) exists(one *pod) bool { return p.all[one.name] == one && !one.finished }
 
-// tryStart is the kubelet: it starts a pod as soon as all that it mounts is there, and looks again every few seconds.
+// tryStart is the kubelet: it starts a pod as soon as all that it mounts is there, and looks
+// again every few seconds.
 func (p *pods) tryStart(one *pod) {
 	if !p.exists(one) || one.leaving {
 		return
@@ -115,7 +117,8 @@ func (p *pods) tryStart(one *pod) {
 	p.w.every(time.Minute, func() bool { return p.use(one) })
 }
 
-// use is what a pod does every minute: the kubelet has looked at its Secrets meanwhile, and it calls AWS with what it has.
+// use is what a pod does every minute: the kubelet has looked at its Secrets meanwhile, and it
+// calls AWS with what it has.
 func (p *pods) use(one *pod) bool {
 	if !p.exists(one) {
 		return false

@@ -9,8 +9,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// queue is controller-runtime's priority queue without its goroutines: one entry for each key, with the highest of the priorities and the earliest of the
-// times that it was added with. What is being worked on is not given out again before that is done.
+// queue is controller-runtime's priority queue without its goroutines: one entry for each key,
+// with the highest of the priorities and the earliest of the times that it was added with. What
+// is being worked on is not given out again before that is done.
 type queue struct {
 	w       *World
 	items   map[key]*item
@@ -55,7 +56,8 @@ func (q *queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Reque
 	}
 }
 
-// next is what to work on: of what is ready the highest priority, else what is ready first. Entries that agree in all that are told apart by their names.
+// next is what to work on: of what is ready the highest priority, else what is ready first.
+// Entries that agree in all that are told apart by their names.
 func (q *queue) next() *item {
 	var best *item
 	for _, i := range q.items {

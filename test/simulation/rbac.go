@@ -72,7 +72,8 @@ func (r *rbac) touch(b key, version int) {
 	}
 }
 
-// gives reports whether a grant gives a subject, or everybody in its namespace, a role called by one of the names at some moment from one time to another.
+// gives reports whether a grant gives a subject, or everybody in its namespace, a role called by
+// one of the names at some moment from one time to another.
 func (g *grant) gives(namespace, subject string, names []string, from, to time.Duration) bool {
 	if g.binding.Namespace != "" && g.binding.Namespace != namespace || g.from > to || g.until <= from {
 		return false

@@ -2,8 +2,8 @@ package simulation
 
 import "testing"
 
-// failed are seeds that show a fault when its fix is taken out, with the invariant that does not hold then. What a seed plays changes with the generator;
-// then it is one seed more.
+// failed are seeds that show a fault when its fix is taken out, with the invariant that does not
+// hold then. What a seed plays changes with the generator; then it is one seed more.
 var failed = []struct {
 	seed uint64
 	what Invariant

@@ -8,7 +8,8 @@ import (
 // Report is what came of one seed.
 type Report struct {
 	Seed uint64
-	// Reached counts how often each invariant was put to the test, and each fault and action there was.
+	// Reached counts how often each invariant was put to the test, and each fault and action
+	// there was.
 	Reached map[string]int
 	// Violations are the invariants that did not hold.
 	Violations []Violation

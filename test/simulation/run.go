@@ -15,7 +15,8 @@ type config struct {
 	pause time.Duration
 	// crowd is how many pods there are from the beginning.
 	crowd int
-	// isUser is true if the controller is an IAM user, and not a role. baseKnown is true if a base role ARN was given.
+	// isUser is true if the controller is an IAM user, and not a role. baseKnown is true if a
+	// base role ARN was given.
 	isUser, baseKnown, alwaysAllow, dryRun bool
 }
 

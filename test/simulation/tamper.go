@@ -81,7 +81,8 @@ func editOften(w *World) {
 	})
 }
 
-// contest is a writer that sets a Secret back to what it thinks right, whenever somebody else changes it.
+// contest is a writer that sets a Secret back to what it thinks right, whenever somebody else
+// changes it.
 type contest struct {
 	name  key
 	until time.Duration

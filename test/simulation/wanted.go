@@ -14,7 +14,8 @@ import (
 
 const secretPrefix = "aws-iam-"
 
-// wanted is which role a Secret is to be of by now, judged by the truth about rights and by the objects that an instance knows.
+// wanted is which role a Secret is to be of by now, judged by the truth about rights and by the
+// objects that an instance knows.
 type wanted struct {
 	// asked is true if anything asks for the Secret.
 	asked bool
@@ -61,7 +62,8 @@ func (w *World) mayHave(namespace, subject string, arn role.ARN, from, to time.D
 	return w.cfg.alwaysAllow || w.cfg.dryRun || w.rbac.allowed(namespace, subject, w.names(arn), from, to)
 }
 
-// wanted is which role a Secret is to be of, if rights were asked about at some moment from one time to another.
+// wanted is which role a Secret is to be of, if rights were asked about at some moment from one
+// time to another.
 func (inst *instance) wanted(name key, from, to time.Duration) wanted {
 	w := inst.w
 	arn, exists, valid := inst.ofAWSIAMRole(name)
@@ -83,7 +85,8 @@ func (inst *instance) wanted(name key, from, to time.Duration) wanted {
 	return now
 }
 
-// managed reports whether a Secret is the controller's own: it has the label, no other controller claims it, and it is no copy of another.
+// managed reports whether a Secret is the controller's own: it has the label, no other controller
+// claims it, and it is no copy of another.
 func managed(s *corev1.Secret) bool {
 	if s == nil || s.Labels[secret.OwnerLabel] != secret.OwnerValue || metav1.GetControllerOf(s) != nil {
 		return false

@@ -1,8 +1,11 @@
-// Package simulation plays days of a cluster's life against the real reconciler, under a clock of its own: tenants, faults and restarts that a seed
-// generates. After every step it checks what must always hold.
+// Package simulation plays days of a cluster's life against the real reconciler, under a clock of
+// its own: tenants, faults and restarts that a seed generates. After every step it checks what
+// must always hold.
 //
-// One goroutine drives everything: there is no manager, no informer and no timer. A reconcile runs as a coroutine that gives way wherever it would wait
-// for an answer, so that others, and the cluster itself, go on meanwhile, in an order that the seed alone decides. A seed replays exactly.
+// One goroutine drives everything: there is no manager, no informer and no timer. A reconcile
+// runs as a coroutine that gives way wherever it would wait for an answer, so that others, and
+// the cluster itself, go on meanwhile, in an order that the seed alone decides. A seed replays
+// exactly.
 package simulation
 
 import (
@@ -29,7 +32,8 @@ type World struct {
 	now    time.Duration
 	events eventHeap
 	added  int
-	// chance makes the tenants' choices. What can be asked in another order by an equally good controller takes dice instead.
+	// chance makes the tenants' choices. What can be asked in another order by an equally good
+	// controller takes dice instead.
 	chance *rand.Rand
 	rolls  map[string]uint64
 
@@ -41,11 +45,13 @@ type World struct {
 	told      *told
 	instances []*instance
 	started   int
-	// current is the reconcile that runs, if one does; killing is the instance that is being killed, while its reconciles come to their ends.
+	// current is the reconcile that runs, if one does; killing is the instance that is being
+	// killed, while its reconciles come to their ends.
 	current *task
 	killing *instance
 
-	// tampered is when somebody else changed a Secret last, roleTouched when an AWSIAMRole of its name, and nsDeleted when a namespace was deleted.
+	// tampered is when somebody else changed a Secret last, roleTouched when an AWSIAMRole of its
+	// name, and nsDeleted when a namespace was deleted.
 	tampered, roleTouched map[key]time.Duration
 	nsDeleted             map[string]time.Duration
 	healed                bool
@@ -55,7 +61,8 @@ type World struct {
 	trace *trace
 }
 
-// at runs a function at a time; what is due at the same time runs in the order in which it was added.
+// at runs a function at a time; what is due at the same time runs in the order in which it was
+// added.
 func (w *World) at(when time.Duration, do func()) {
 	w.added++
 	heap.Push(&w.events, &happening{at: max(when, w.now), order: w.added, do: do})
@@ -108,8 +115,8 @@ func (w *World) nextReconcile() (next *instance, due time.Duration) {
 	return next, due
 }
 
-// wait lets time pass for the reconcile that runs now, while the world goes on. It reports whether its process is still alive after that; nothing that a
-// dead one does has any effect.
+// wait lets time pass for the reconcile that runs now, while the world goes on. It reports
+// whether its process is still alive after that; nothing that a dead one does has any effect.
 func (w *World) wait(d time.Duration) bool {
 	t := w.current
 	if t == nil {
@@ -122,8 +129,9 @@ func (w *World) wait(d time.Duration) bool {
 	return alive
 }
 
-// roll returns a number from 0 up to 1 that depends on the seed, on what it is for and on how often that was asked. So it does not matter in which order
-// the product asks about different things.
+// roll returns a number from 0 up to 1 that depends on the seed, on what it is for and on how
+// often that was asked. So it does not matter in which order the product asks about different
+// things.
 func (w *World) roll(what string) float64 {
 	w.rolls[what]++
 	h := fnv.New64a()

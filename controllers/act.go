@@ -122,9 +122,9 @@ func (r *reconciler) tryWrite(ctx context.Context, g *gathered) *failure {
 	rendered := secret.Render(g.target, credentials.Credentials{Issued: g.now, Expires: g.now})
 	var err error
 	if g.held == nil {
-		err = r.client.Create(ctx, rendered, client.FieldOwner(Name), client.DryRunAll)
+		err = r.uncached.Create(ctx, rendered, client.FieldOwner(Name), client.DryRunAll)
 	} else {
-		err = r.client.Update(ctx, secret.Replace(g.held.secret.ObjectMeta, rendered), client.FieldOwner(Name), client.DryRunAll)
+		err = r.uncached.Update(ctx, secret.Replace(g.held.secret.ObjectMeta, rendered), client.FieldOwner(Name), client.DryRunAll)
 	}
 	if err == nil {
 		return nil

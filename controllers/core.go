@@ -36,6 +36,8 @@ type Dependencies struct {
 	Cached client.Reader
 	// Live reads from the API server itself.
 	Live client.Reader
+	// Uncached writes to the API server, and knows no cache: for writes that are tried out.
+	Uncached client.Writer
 	// Authorizer decides who may have which role.
 	Authorizer policy.Authorizer
 	// Working assumes the roles of pods. Own is the same but for --assume-role, and renews the
@@ -88,6 +90,7 @@ func NewCore(d *Dependencies) *Core {
 	return &Core{cached: d.Cached, r: &reconciler{
 		client:      d.Client,
 		live:        d.Live,
+		uncached:    d.Uncached,
 		pods:        newPodStore(scopes, d.MountPath, d.Machine),
 		working:     identity{d.Working.Caller, d.Working.Assume},
 		own:         identity{d.Own.Caller, d.Own.Assume},

@@ -92,7 +92,7 @@ func newLab(t *testing.T) *lab {
 	}
 	l.core = NewCore(&Dependencies{
 		Settings: Settings{ClusterName: "c", MountPath: "/meta/aws-iam", SessionDuration: time.Hour, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
-		Client:   cached, Cached: cached, Live: l.store, Working: aws, Own: aws, Base: func() role.Base { return base }, ServesRoles: true, Files: files,
+		Client:   cached, Cached: cached, Live: l.store, Uncached: cached, Working: aws, Own: aws, Base: func() role.Base { return base }, ServesRoles: true, Files: files,
 		Authorizer: func(_ context.Context, r policy.Request) (policy.Verdict, error) {
 			l.reviews++
 			return policy.Verdict{Allowed: l.may(r), Reason: "x"}, nil

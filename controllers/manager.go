@@ -88,11 +88,11 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	if !servesRoles { // pods are served all the same
 		o.Log.Info("AWSIAMRoles are not served, as the cluster does not know them: install the CRD in config/crd and restart")
 	}
-	m, err := manager.New(cfg, managerOptions(o))
+	m, uncached, err := newManager(cfg, &o)
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
-	core := NewCore(dependencies(m, &o, clientset, servesRoles))
+	core := NewCore(dependencies(m, &o, clientset, uncached, servesRoles))
 	r := core.r
 	probes := map[string]healthz.Checker{}
 	var seed *seedWatch
@@ -120,14 +120,25 @@ func NewManager(ctx context.Context, cfg *rest.Config, o Options) (manager.Manag
 	)
 }
 
+// newManager makes the manager itself, and a client beside it that knows no cache.
+func newManager(cfg *rest.Config, o *Options) (manager.Manager, client.Writer, error) {
+	m, err := manager.New(cfg, managerOptions(*o))
+	if err != nil {
+		return nil, nil, err
+	}
+	uncached, err := client.New(cfg, client.Options{HTTPClient: m.GetHTTPClient(), Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
+	return m, uncached, err
+}
+
 // dependencies are what the Core needs of a manager and of what it serves.
-func dependencies(m manager.Manager, o *Options, clientset kubernetes.Interface, servesRoles bool) *Dependencies {
+func dependencies(m manager.Manager, o *Options, clientset kubernetes.Interface, uncached client.Writer, servesRoles bool) *Dependencies {
 	return &Dependencies{
 		Settings:    o.Settings,
 		Namespaces:  o.Namespaces,
 		Client:      m.GetClient(),
 		Cached:      m.GetCache(),
 		Live:        m.GetAPIReader(),
+		Uncached:    uncached,
 		Authorizer:  authorizers(o.AuthorizationModes, clientset.AuthorizationV1().SubjectAccessReviews(), m.GetCache()),
 		Working:     identityOf(o.Credentials),
 		Own:         identityOf(o.Credentials.Own()),

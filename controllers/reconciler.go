@@ -42,7 +42,9 @@ type reconciler struct {
 	// live reads what the cache does not have: the metadata of Secrets that are not the controller's, one that was just written, and
 	// a seed that is not adopted yet.
 	live client.Reader
-	pods *podStore
+	// uncached tries writes out. client would wait for the version of what was not written.
+	uncached client.Writer
+	pods     *podStore
 	// working assumes the roles of pods. own is the same but for --assume-role, and renews the seed.
 	working, own identity
 	// base is where roles lie that are asked for by name, if that is known without asking.

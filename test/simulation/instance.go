@@ -82,7 +82,7 @@ func (w *World) start(cluster string) *instance {
 			ClusterName: cluster, MountPath: mountPath, SessionDuration: w.cfg.session, RefreshLimit: w.cfg.refreshLimit,
 			UnusedGracePeriod: w.cfg.grace, DryRunAuthorization: w.cfg.dryRun,
 		},
-		Client: inst.client(), Cached: inst.cached(), Live: inst.live(),
+		Client: inst.client(), Cached: inst.cached(), Live: inst.live(), Uncached: inst.client(),
 		Authorizer: inst.authorizer(), Working: aws, Own: aws, Base: base, ServesRoles: true,
 		Files:   secret.Files{MountPath: mountPath, Region: "eu-central-1"},
 		Metrics: metrics.New(prometheus.NewRegistry()),

@@ -103,7 +103,7 @@ func TestAWSIAMRole_TakesLittleMemory(t *testing.T) {
 	}
 	grown := int64(liveHeap()) - int64(before) //nolint:gosec // a heap is smaller
 	t.Logf("%d AWSIAMRoles with 3,000 labels and 250 KB of annotations take %d KiB", n, grown>>10)
-	if grown > 2<<20 {
+	if grown > 5<<20 { // as they come, they take some 20 MiB
 		t.Errorf("%d bytes", grown)
 	}
 	for i := range n {

@@ -321,12 +321,14 @@ func TestBurstIsOneSecond(t *testing.T) {
 	signInAsNode(t, srv)
 	client := readyClient(t, func(o *credentials.Options) { o.QPS = 5 })
 	var refused int
+	began := time.Now()
 	for range 20 {
 		if _, err := client.Assume(impatient(t, 40*time.Millisecond), session(t, appRole)); err != nil {
 			refused++
 		}
 	}
-	if n := srv.Counts()[ststest.Outcome{Operation: "AssumeRole"}]; n < 5 || n > 9 || n+refused != 20 {
+	most := 5 + 5*int(time.Since(began)/time.Second+1) // the burst, and what came in the meantime
+	if n := srv.Counts()[ststest.Outcome{Operation: "AssumeRole"}]; n < 5 || n > most || n+refused < 20 {
 		t.Errorf("%d roles were assumed, %d were not", n, refused)
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// mending is how long a Secret may stay spoiled: three writes of one Secret, of which one may be
-// a renewal, follow each other at once, and the next comes a second later.
-const mending = 3 * time.Second
+// mending is how long a Secret may stay spoiled: of one Secret three writes follow each other at once, of which some may be
+// renewals, and then come pauses, with sessions of a minute of up to 3.75 s.
+const mending = 5 * time.Second
 
 // byHand spoils every user's Secret and then deletes it, as somebody might who knows no better. Not the very file that the user reads, as the kubelet
 // may happen to take that at just this moment, and there is no help against that.

@@ -16,8 +16,8 @@ import (
 )
 
 // mending is how long a Secret may stay spoiled: of one Secret three writes follow each other at once, of which some may be
-// renewals, and then come pauses, with sessions of a minute of up to 3.75 s.
-const mending = 5 * time.Second
+// renewals, and then come pauses, with sessions of a minute of up to 3.75 s. The machine may be busy.
+const mending = 8 * time.Second
 
 // byHand spoils every user's Secret and then deletes it, as somebody might who knows no better. Not the very file that the user reads, as the kubelet
 // may happen to take that at just this moment, and there is no help against that.

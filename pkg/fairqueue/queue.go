@@ -5,7 +5,7 @@
 // A worker that is free takes an item of the namespace that has the fewest items in process;
 // among equals, namespaces take turns. This is max-min fair in workers: a namespace gets what it
 // asks for, or as much as any other. No namespace can hold all workers, even if no other asks for
-// one: of 64, one namespace can have 56. What takes long, such as a slow answer of AWS, then
+// one: of 64, one namespace can have 32. What takes long, such as a slow answer of AWS, then
 // finds another namespace's work a free worker.
 //
 // Priorities order the items of one namespace: higher ones first, equal ones in the order in

@@ -32,8 +32,9 @@ const (
 	// foregroundRun is how many foreground items are processed in a row while background items
 	// are ready.
 	foregroundRun = 7
-	// workersPerFree is how many workers a namespace can hold for each worker that is free.
-	workersPerFree = 7
+	// workersPerFree is how many workers a namespace can hold for each worker that is free. More would
+	// also take the API server's time from the others, which calls in parallel share.
+	workersPerFree = 1
 )
 
 // item is a request in the queue.

@@ -85,8 +85,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*ga
 	return g, nil
 }
 
-// gatherPace finds out when the Secret may be written again, and whether it is its turn to be
-// deleted.
+// gatherPace finds out when the Secret may be written again.
 func (r *reconciler) gatherPace(g *gathered) {
 	now := r.machine.Now()
 	if at := g.known.issues.next(now); at.After(now) {
@@ -102,8 +101,9 @@ func (r *reconciler) gatherTurn(g *gathered) {
 	if !g.confirmed || g.held == nil {
 		return
 	}
-	if now := r.machine.Now(); r.removals.turn(g.name, now).After(now) {
-		g.removeAt = r.bySTS(r.removals.turn(g.name, now))
+	now := r.machine.Now()
+	if at := r.removals.turn(g.name, now); at.After(now) {
+		g.removeAt = r.bySTS(at)
 	}
 }
 

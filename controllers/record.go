@@ -307,8 +307,11 @@ func (r *reconciler) recordFailure(log logr.Logger, g *gathered, o outcome) time
 	r.metrics.Refused(f.reason)
 	log.Info("credentials refused", "reason", f.reason, "action", f.action, "note", f.note, "pods", len(g.wants), "nextAttempt", f.until.Format(time.RFC3339))
 	for _, h := range r.hearers(g) {
-		h.tell(f.reason, f.action)
-		r.events.repeated(h.object, g.name, f.reason, f.action, f.note)
+		if h.tell(f.reason, f.action) {
+			r.events.refused(h.object, g.name, f.reason, f.action, f.note)
+		} else {
+			r.events.repeated(h.object, g.name, f.reason, f.action, f.note)
+		}
 	}
 	if f.action == actionDelete {
 		return f.until

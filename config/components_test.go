@@ -1,8 +1,6 @@
 package config_test
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -15,24 +13,9 @@ import (
 
 // testComponents applies the components that stand beside the Deployment, on top of an overlay.
 func (c *cluster) testComponents(t *testing.T) {
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := t.TempDir()
-	config, err := filepath.Rel(made, here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kustomization := "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy]\n"
-	if err := os.WriteFile(filepath.Join(made, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	built, err := filepath.Rel(here, made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects := render(t, built)
+	objects := renderAbove(t, func(config string) string {
+		return "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy]\n"
+	})
 	defer c.restore(t, objects)
 	c.apply(t, objects)
 	var d appsv1.Deployment

@@ -175,6 +175,15 @@ func (c *cluster) checkReferences(t *testing.T, d *appsv1.Deployment, known []st
 // assumeRole builds an overlay with the component assume-role on top, as the comment in that one shows it.
 func assumeRole(t *testing.T, overlay string) []*unstructured.Unstructured {
 	t.Helper()
+	return renderAbove(t, func(config string) string {
+		return strings.NewReplacer("../kube-aws-iam-controller/config", config, "overlays/web-identity", "overlays/"+overlay).
+			Replace(shown(t, "components/assume-role"))
+	})
+}
+
+// renderAbove builds a kustomization of a user's own, in a folder of its own. Its text is made from the path to config/.
+func renderAbove(t *testing.T, kustomization func(config string) string) []*unstructured.Unstructured {
+	t.Helper()
 	here, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
@@ -184,9 +193,7 @@ func assumeRole(t *testing.T, overlay string) []*unstructured.Unstructured {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer("../kube-aws-iam-controller/config", config, "overlays/web-identity", "overlays/"+overlay).
-		Replace(shown(t, "components/assume-role"))
-	if err := os.WriteFile(filepath.Join(made, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(made, "kustomization.yaml"), []byte(kustomization(config)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	built, err := filepath.Rel(here, made)

@@ -5,31 +5,37 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// AWSIAMRole asks for a Secret of its own name with credentials of an AWS IAM role. It is needed where a Secret's name cannot hold the
-// role's: upper-case letters, _+=,@, a path, another account or partition.
+// AWSIAMRole requests a Secret of the same name with credentials of an AWS IAM role. Use it for
+// roles that the name of a Secret cannot express: upper-case letters, one of _+=,@, a path, another
+// account or another partition.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=all
 // +kubebuilder:printcolumn:name="Role",type=string,JSONPath=`.status.roleARN`,description="ARN of the role"
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Secret has good credentials"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Secret holds usable credentials"
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expiration`,description="When the credentials in the Secret expire"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type AWSIAMRole struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// Requested role and duration of its sessions.
 	Spec AWSIAMRoleSpec `json:"spec"`
+	// Observed state.
+	//
 	// +optional
 	Status AWSIAMRoleStatus `json:"status,omitempty"`
 }
 
-// AWSIAMRoleSpec says which role is wanted, and for how long a session.
+// AWSIAMRoleSpec defines the requested role and the duration of its sessions.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
 type AWSIAMRoleSpec struct {
-	// Name or ARN of the role. A name, with or without a path in front, lies under the controller's base role ARN; an ARN may be of any
-	// account and partition. Whether it may be had is decided by the controller's authorization mode, and by the role's trust policy.
+	// Name or ARN of the role. A name, with or without a leading path, is resolved under the
+	// controller's base role ARN. An ARN can be in any account and partition. The controller issues
+	// credentials only if its authorization mode allows the role to the namespace and the role's
+	// trust policy allows the controller.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -39,8 +45,9 @@ type AWSIAMRoleSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.split('/')[size(self.split('/')) - 1].matches('^[a-zA-Z0-9_+=,.@-]{1,64}$')",message="the role's name, after the last slash, has 1 to 64 letters, digits and _+=,.@-"
 	RoleReference string `json:"roleReference,omitempty"`
 
-	// How long credentials live, in seconds; the default is the controller's --session-duration. It must not be longer than the role's
-	// MaxSessionDuration. Where the controller is itself a role, AWS allows an hour at most, and a longer session is cut to that.
+	// Duration of sessions, in seconds. The default is the controller's --session-duration. It must
+	// not exceed the role's MaxSessionDuration. If the controller itself runs as a role, AWS limits
+	// sessions to one hour, and a longer duration is reduced to that.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=900
@@ -48,25 +55,27 @@ type AWSIAMRoleSpec struct {
 	RoleSessionDuration int64 `json:"roleSessionDuration,omitempty"`
 }
 
-// AWSIAMRoleStatus says what became of the wish.
+// AWSIAMRoleStatus is the observed state of an AWSIAMRole.
 type AWSIAMRoleStatus struct {
-	// The generation of the resource that the rest of the status is about.
+	// Generation of the resource that the status describes.
 	//
 	// +optional
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// ARN of the role whose credentials are in the Secret.
+	// ARN of the role whose credentials the Secret holds.
 	//
 	// +optional
 	RoleARN string `json:"roleARN,omitempty"`
-	// When the credentials in the Secret expire. They are renewed before.
+	// Time at which the credentials in the Secret expire. The controller renews them earlier.
 	//
 	// +optional
 	Expiration *metav1.Time `json:"expiration,omitempty"`
-	// The ID of the access key in the Secret. It is no secret: CloudTrail names it in every event that the key is used for.
+	// ID of the access key in the Secret. It is not confidential: CloudTrail records it in every
+	// event of the session.
 	//
 	// +optional
 	AccessKeyID string `json:"accessKeyID,omitempty"`
-	// Ready: the Secret has good credentials. Authorized: the role may be had. FullSessionDuration: the session is as long as was asked for.
+	// Ready: the Secret holds usable credentials. Authorized: the namespace has the right to the
+	// role. FullSessionDuration: the session lasts as long as requested.
 	//
 	// +optional
 	// +listType=map
@@ -74,29 +83,32 @@ type AWSIAMRoleStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// The types of conditions.
+// Condition types.
 const (
-	// ConditionReady is true if the Secret has good credentials of the role.
+	// ConditionReady is true if the Secret holds usable credentials of the role.
 	ConditionReady = "Ready"
-	// ConditionAuthorized is true if the resource may have the role.
+	// ConditionAuthorized is true if the namespace has the right to the role.
 	ConditionAuthorized = "Authorized"
-	// ConditionFullSessionDuration is false if AWS does not allow a session as long as was asked for.
+	// ConditionFullSessionDuration is false if AWS limits the session to less than the requested
+	// duration.
 	ConditionFullSessionDuration = "FullSessionDuration"
 )
 
-// Reasons of conditions, beside those of the Warning events.
+// Condition reasons. A condition can also have the reason of a Warning event.
 const (
-	// ReasonIssued is why the resource is Ready.
+	// ReasonIssued: Ready is true, the credentials are current.
 	ReasonIssued = "Issued"
-	// ReasonExpired is why it is not: what there was has expired, and could not be renewed.
+	// ReasonExpired: Ready is false, the credentials expired and could not be renewed.
 	ReasonExpired = "Expired"
-	// ReasonAllowed is why it is Authorized.
+	// ReasonAllowed: Authorized is true.
 	ReasonAllowed = "Allowed"
-	// ReasonNotAsked is why it is not known to be Authorized: something else is wrong.
+	// ReasonNotAsked: Authorized is unknown, because another error comes first or the access review
+	// was undecided.
 	ReasonNotAsked = "NotAsked"
-	// ReasonAsRequested is why it has its FullSessionDuration.
+	// ReasonAsRequested: FullSessionDuration is true.
 	ReasonAsRequested = "AsRequested"
-	// ReasonRoleChaining is why it does not: the controller is itself a role.
+	// ReasonRoleChaining: FullSessionDuration is false, because the controller itself runs as a
+	// role.
 	ReasonRoleChaining = "RoleChaining"
 )
 

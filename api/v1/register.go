@@ -1,4 +1,5 @@
-// Package v1 is the API zalando.org/v1: the resource by which a role is asked for that a Secret's name cannot hold.
+// Package v1 is the API group zalando.org/v1 with the resource AWSIAMRole, which requests
+// credentials of an AWS IAM role.
 //
 // +kubebuilder:object:generate=true
 // +groupName=zalando.org
@@ -13,13 +14,13 @@ import (
 // GroupVersion is zalando.org/v1.
 var GroupVersion = schema.GroupVersion{Group: "zalando.org", Version: "v1"}
 
-// Kind is the name of the resource's kind, and Resource its name in URLs and in RBAC.
+// Kind is the kind of the resource, and Resource its name in URLs and in RBAC rules.
 const (
 	Kind     = "AWSIAMRole"
 	Resource = "awsiamroles"
 )
 
-// AddToScheme makes the resource known to a scheme.
+// AddToScheme registers the types of this package with a scheme.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion, &AWSIAMRole{}, &AWSIAMRoleList{})
 	metav1.AddToGroupVersion(s, GroupVersion)

@@ -1,4 +1,4 @@
-{{/* Manifests that make generate copied from config, with what they cannot know filled in: (list $ "files/rbac/*.yaml"). */}}
+{{/* Manifests that make generate copied from config, with values filled in: (list $ "files/rbac/*.yaml"). */}}
 {{- define "copies" -}}
 {{- $ := index . 0 }}
 {{- $seed := dict "namespace" "" "name" "" }}
@@ -12,11 +12,12 @@
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
   replace "expression: \"''\"" (printf "expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
   replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
+  replace "expression: \"['sts.amazonaws.com']\"" (printf "expression: \"['%s']\"" (join "', '" $.Values.webIdentityAudiences)) |
   replace "resourceNames:\n  - kube-aws-iam-controller\n  resources:\n  - leases" (printf "resourceNames:\n  - %s\n  resources:\n  - leases" (include "lease" $)) }}
 {{- end }}
 {{- end }}
 
-{{/* The name of the Lease, as the controller makes it: for some namespaces it ends in a hash of them. */}}
+{{/* The name of the Lease, as the controller computes it: for some namespaces it ends in a hash of them. */}}
 {{- define "lease" -}}
 kube-aws-iam-controller{{ with index .Values.flags "namespace" }}-{{ . | uniq | sortAlpha | join "," | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
@@ -41,7 +42,7 @@ kube-aws-iam-controller{{ with index .Values.flags "namespace" }}-{{ . | uniq | 
 {{ .Values.aws.identity }}
 {{- end }}
 
-{{/* The volume by which the controller gets its identity, and where it is mounted, if there is one. */}}
+{{/* The volume with the controller's identity, and its mount path, if there is one. */}}
 {{- define "volume" -}}
 {{- if eq .Values.aws.identity "seed" -}}
 mountPath: {{ index .Values.flags "mount-path" | default "/meta/aws-iam" }}
@@ -53,6 +54,11 @@ mountPath: /etc/aws
 source:
   secret:
     secretName: kube-aws-iam-controller-user-keys
+{{- else if eq .Values.aws.identity "roles-anywhere" -}}
+mountPath: /var/run/secrets/rolesanywhere.amazonaws.com
+source:
+  secret:
+    secretName: {{ .Values.aws.rolesAnywhere.certificateSecret }}
 {{- else if eq .Values.aws.identity "web-identity" -}}
 mountPath: /var/run/secrets/sts.amazonaws.com
 source:

@@ -18,6 +18,6 @@ LABEL org.opencontainers.image.title=kube-aws-iam-controller \
     org.opencontainers.image.version=$VERSION \
     org.opencontainers.image.revision=$REVISION \
     org.opencontainers.image.licenses=Apache-2.0
-# A number, so that the kubelet can tell it is not root (runAsNonRoot).
+# A number, so that the kubelet sees that it is not root (runAsNonRoot).
 USER 65532:65532
 ENTRYPOINT ["/kube-aws-iam-controller"]

@@ -18,12 +18,12 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . hack/chart hack/image hack/localapi hack/tools test/sdk/go-v1 test/sdk/go-v2
+MODULES  := . test/chart hack/image hack/localapi hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
-COPIED := $$(find crd/bases rbac admission overlays/seed components/metrics-secure manager/pod_disruption_budget.yaml \
-	-name '*.yaml' ! -name kustomization.yaml ! -name mount.yaml ! -name service_account.yaml)
+COPIED := $$(find crd/bases rbac admission overlays/seed components/metrics-secure components/web-identity-per-serviceaccount \
+	manager/pod_disruption_budget.yaml -name '*.yaml' ! -name kustomization.yaml ! -name mount.yaml ! -name service_account.yaml)
 
 # A failing command substitution before a command would go unnoticed; one on its
 # own does not.
@@ -32,7 +32,7 @@ WITH_API := assets=$$(hack/localapi/build.sh) && KUBEBUILDER_ASSETS=$$assets
 # Tests of scripts need kubectl and the AWS CLI, too; where Python is missing,
 # they are skipped, but not in CI.
 FOR_TESTS := assets=$$(hack/localapi/build.sh kubectl) && cli=$$(hack/awscli/install.sh || true) && \
-	KUBEBUILDER_ASSETS=$$assets PATH="$${cli:+$$cli:}$$PATH"
+	REQUIRE_API_SERVER=1 KUBEBUILDER_ASSETS=$$assets PATH="$${cli:+$$cli:}$$PATH"
 
 SHELL := bash
 export CGO_ENABLED := 0
@@ -95,7 +95,8 @@ $(BIN)/image:
 test: ## Run all tests, against a real API server
 	@$(FOR_TESTS) go test -timeout 30m ./...
 	@go -C hack/image test -count=1 ./...
-	@$(WITH_API) go -C hack/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
+	@go -C hack/localapi/prebuilt test -count=1 ./...
+	@$(WITH_API) REQUIRE_API_SERVER=1 go -C test/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
 .PHONY: race
 race: export CGO_ENABLED := 1
@@ -105,7 +106,7 @@ race: ## Run all tests with the race detector (needs a C compiler)
 .PHONY: cover
 cover: export CGO_ENABLED := $(if $(RACE),1,0)
 cover: | $(BIN) ## Run all tests and require their coverage of pkg and controllers (RACE=1: as race, too)
-	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... | grep -v /ststest$$ | paste -sd, -) && $(FOR_TESTS) \
+	@set -o pipefail; covered=$$(go list ./pkg/... ./controllers/... ./cmd/... | paste -sd, -) && $(FOR_TESTS) \
 		go test $(if $(RACE),-race) -timeout 30m -covermode=atomic -coverpkg="$$covered" -coverprofile=$(BIN)/cover.out ./... | \
 		sed -E '/^[[:space:]].*coverage: 0.0% of statements$$/d; s/[[:space:]]+coverage: .* of statements in .*//'
 	@awk -v least=$(COVERAGE) -f hack/coverage.awk $(BIN)/cover.out
@@ -117,23 +118,30 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		go test "./$${file%/*}" -run='^$$' -fuzz="^$${target#func }$$" -fuzztime=$(FUZZTIME) || exit 1; \
 	done
 
-# Kubernetes as the cluster wants it, so not from KUBEBUILDER_ASSETS. The image
-# has the name that config/default gives it.
+# A pattern for tests' names ignores the case of letters. Tests of pure parts run in make test: here
+# there is no network for the tools that they build.
+E2E_RUN = $(if $(RUN),(?i)$(RUN))
+
 .PHONY: e2e
-e2e: override IMAGE = kube-aws-iam-controller:latest
-e2e: override IMAGE_FILE = bin/e2e/image.tar
-e2e: | bin/e2e image bin/e2e/clock.tar ## Try the image on a real node with real SDKs (root, Debian or Ubuntu; RUN=promise picks trials, DOCS=docs keeps figures)
-	@hack/e2e/install.sh
-	@go build -o bin/e2e/e2e ./hack/e2e
-	@hack/e2e/sdks.sh bin/e2e/sdks
-	@moto=$$(hack/e2e/moto/install.sh) || [[ $$? == 3 && -z $$CI ]] && \
-		assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
-		bin/e2e/e2e --assets "$$assets" --image "$(IMAGE_FILE)" --moto "$$moto" --run "$(RUN)" --docs "$(DOCS)"
+e2e: e2e-setup ## Test the image on a real node with real SDKs (root, Debian or Ubuntu; RUN=promise picks tests, DOCS=docs keeps figures)
+	@E2E_DOCS="$(DOCS)" go test -tags e2e -v -count=1 -timeout 90m ./test/e2e -run '$(or $(E2E_RUN),^Test(Moto|Promise|SDKs))'
+
+# What the tests need, in bin/e2e. Kubernetes is built as the cluster needs it, so it is not that of
+# KUBEBUILDER_ASSETS. The image has the name that config/default gives it.
+.PHONY: e2e-setup
+e2e-setup: override IMAGE = kube-aws-iam-controller:latest
+e2e-setup: override IMAGE_FILE = bin/e2e/image.tar
+e2e-setup: | bin/e2e image bin/e2e/clock.tar
+	@test/e2e/install.sh
+	@test/e2e/sdks.sh bin/e2e/sdks
+	@rm -f bin/e2e/moto; moto=$$(test/e2e/moto/install.sh) && ln -s "$$moto" bin/e2e/moto || [[ $$? == 3 && -z $$CI ]]
+	@assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
+		ln -sfn "$$assets" bin/e2e/assets
 
 # The same program but for its clock, which can be wrong.
 .PHONY: bin/e2e/clock.tar
 bin/e2e/clock.tar: $(BIN)/image | bin/e2e
-	@hack/e2e/clock.sh "$(CURDIR)/bin/e2e/clock"
+	@test/e2e/clock.sh "$(CURDIR)/bin/e2e/clock"
 	@platform=linux/$$(go env GOHOSTARCH) && GOOS=linux GOARCH=$${platform#*/} $(COMPILE) -overlay bin/e2e/clock/overlay.json \
 		-o "bin/e2e/clock/$$platform/kube-aws-iam-controller" ./cmd/kube-aws-iam-controller && \
 		$(BIN)/image --binaries bin/e2e/clock --platforms "$$platform" --tag kube-aws-iam-controller:clock --archive $@ >/dev/null
@@ -155,7 +163,7 @@ simulate: ## Play days of a cluster's life for each of SEEDS seeds, with faults 
 
 .PHONY: bench
 bench: build ## Measure speed, memory and cost at the size of big clusters, in 12 minutes (BENCH=--run=..., --growth, --json=...)
-	@$(WITH_API) go run ./hack/bench --controller $(PROGRAM) $(BENCH)
+	@$(WITH_API) go run ./test/bench --controller $(PROGRAM) $(BENCH)
 
 ##@ Keep in order
 
@@ -164,19 +172,22 @@ fmt: $(BIN)/golangci-lint ## Format all Go code
 	$(BIN)/golangci-lint fmt
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## Lint all Go code
+lint: $(BIN)/golangci-lint ## Lint all Go code, and check that packages import only what they may
 	$(BIN)/golangci-lint run
-	cd hack/chart && $(BIN)/golangci-lint run
+	cd test/chart && $(BIN)/golangci-lint run
 	go vet ./...
 	cd hack/image && $(BIN)/golangci-lint run
+	cd hack/localapi/prebuilt && $(BIN)/golangci-lint run
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Write deep copies, CRDs and the RBAC role from the code's types and markers, and the chart's copies
+generate: $(BIN)/controller-gen $(BIN)/crd-ref-docs ## Write deep copies, CRDs, the API reference and the RBAC role from the code's types and markers, and the chart's copies
 ifneq ($(wildcard api),)
 	$(BIN)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(BIN)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	$(BIN)/crd-ref-docs --source-path=api --renderer=markdown --config=hack/tools/crd-ref-docs/config.yaml \
+		--templates-dir=hack/tools/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 endif
-	$(BIN)/controller-gen rbac:roleName=kube-aws-iam-controller paths=./controllers/... output:rbac:dir=config/rbac
+	$(BIN)/controller-gen rbac:roleName=kube-aws-iam-controller paths=./cmd/kube-aws-iam-controller/app/... output:rbac:dir=config/rbac
 	rm -rf $(CHART)/files
 	cd config && for file in $(COPIED); do mkdir -p "../$(CHART)/files/$${file%/*}" && cp "$$file" "../$(CHART)/files/$$file" || exit 1; done
 
@@ -185,7 +196,7 @@ tidy: ## Bring every module's go.mod and go.sum up to date
 	@for module in $(MODULES); do echo "go -C $$module mod tidy" && go -C $$module mod tidy || exit 1; done
 
 .PHONY: verify
-verify: $(BIN)/controller-gen $(BIN)/golangci-lint $(BIN)/kustomize ## Check that all of the above is done, that manifests build, that packages import only what they may
+verify: $(BIN)/controller-gen $(BIN)/crd-ref-docs $(BIN)/golangci-lint $(BIN)/kustomize ## Check that all of the above is done, that manifests build, that comments and texts keep to the style
 	@hack/verify.sh
 
 .PHONY: clean
@@ -195,9 +206,10 @@ clean: ## Remove bin/ (the API server for tests stays in the user's cache folder
 # The tools, each rebuilt when the versions that hack/tools/go.mod pins change.
 tool_golangci-lint  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 tool_controller-gen := sigs.k8s.io/controller-tools/cmd/controller-gen
+tool_crd-ref-docs   := github.com/elastic/crd-ref-docs
 tool_kustomize      := sigs.k8s.io/kustomize/kustomize/v5
 
-$(BIN)/golangci-lint $(BIN)/controller-gen $(BIN)/kustomize: $(BIN)/%: hack/tools/go.mod | $(BIN)
+$(BIN)/golangci-lint $(BIN)/controller-gen $(BIN)/crd-ref-docs $(BIN)/kustomize: $(BIN)/%: hack/tools/go.mod | $(BIN)
 	@echo "Building $* (once)" >&2
 	@go -C hack/tools build -o $@ $(tool_$*)
 	@touch $@

@@ -4,273 +4,219 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/demand"
-	"kube-aws-iam-controller/pkg/refresh"
-	"kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/request"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// claim is one request for a Secret: that of an AWSIAMRole, or the one that all pods make by the
-// Secret's name.
-type claim struct {
-	demand.Demand
-	// owner is the AWSIAMRole that makes it; nil for pods, and for the seed.
-	owner *v1.AWSIAMRole
-	// arn is the role, if that is known, and base where roles lie that are asked for by name.
-	arn  role.ARN
-	base role.Base
-	// problem is why it can never be served, and blocked why the controller cannot serve any at
-	// the moment.
-	problem, blocked error
-	review
-	// forbidden are the pods that make it and may not have the role; refused are those of them
-	// that do not get it.
-	forbidden []refusedPods
-	refused   map[*wanter]bool
-	// dryRun tells that they get it all the same. wouldRefuse is why none would get it, if this
-	// were not a dry run.
-	dryRun      bool
-	wouldRefuse string
-	// duration is how long a session is asked for, which may be longer than the target's.
-	duration time.Duration
-}
-
-// claimKind is who makes a claim.
-type claimKind int
-
-const (
-	ofPods claimKind = iota
-	ofAWSIAMRole
-	claimKinds // how many there are
-)
-
-func (k claimKind) String() string { return [...]string{"pods ", "AWSIAMRole "}[k] }
-
-func (c *claim) kind() claimKind {
-	if c.owner != nil {
-		return ofAWSIAMRole
-	}
-	return ofPods
-}
-
-// rejected reports whether a claim is not served, whatever else happens in the meantime.
-func (c *claim) rejected() bool { return c.problem != nil || c.refusedRole() }
-
-// refusedRole reports whether the authorizers refuse the role.
-func (c *claim) refusedRole() bool {
-	return c.problem == nil && !c.asked.IsZero() && c.unknown == nil && !c.verdict.Allowed
-}
-
-// resolve finds out which request decides over the Secret, which role it is for, and whether what
-// is there is good for it. An AWSIAMRole that is rejected leaves that to the pods that ask by the
-// same name.
-func (r *reconciler) resolve(ctx context.Context, g *gathered) {
-	caller, err := r.identity(g).caller(ctx)
-	g.sure, g.now = r.sure(), r.clock.Now() // what STS answers may have corrected it
-	for _, c := range g.claims(caller) {
-		g.claim = c
+// resolve finds out which claim decides over the Secret, which role it is for, and whether what is
+// in the Secret is good for it. callerErr is why the controller does not know its AWS identity. An
+// AWSIAMRole that is rejected leaves the Secret to the pods that ask by the same name.
+func (r *reconciler) resolve(ctx context.Context, s *snapshot, caller credentials.Caller, callerErr error) {
+	round := r.reviewer.Begin(s.name, s.known.reviews, s.taken.Local)
+	for _, c := range r.claims(s, caller) {
+		s.claim = c
 		if c.problem == nil {
-			r.judgeClaim(ctx, g, c, caller, err)
+			r.judge(ctx, s, c, round, caller, callerErr)
 		}
-		if !r.standsAside(g, c) {
+		if !s.yields(c) {
 			break
 		}
 	}
-	g.decided()
-	r.gatherUndecided(g)
+	s.applyClaim()
+	var retryAt time.Time
+	if s.next.reviews, retryAt = round.End(&s.ruling.Review, s.isSubject, s.current.left(s.now)); !retryAt.IsZero() {
+		s.reviewAt = s.taken.ToSTSTime(retryAt)
+	}
 }
 
 // claims returns the requests for the Secret, in the order in which they decide.
-func (g *gathered) claims(caller credentials.Caller) (claims []*claim) {
-	if g.resource != nil {
-		g.ofResource = &claim{Demand: demand.FromAWSIAMRole(g.resource), owner: g.resource}
-		if g.seed {
-			g.ofResource.problem = fmt.Errorf("the Secret %q is the controller's own (--seed-secret), and no AWSIAMRole decides over it: give this one another name", g.name.Name)
+func (r *reconciler) claims(s *snapshot, caller credentials.Caller) (claims []*claim) {
+	if s.resource != nil {
+		s.ofResource = &claim{Request: request.FromAWSIAMRole(s.resource), owner: s.resource}
+		if s.seed {
+			s.ofResource.problem = fmt.Errorf("the Secret %q is the controller's own (--seed-secret), and no AWSIAMRole decides over it: "+
+				"give this one another name", s.name.Name)
 		}
-		claims = append(claims, g.ofResource)
+		claims = append(claims, s.ofResource)
 	}
 	switch {
-	case g.seed:
-		claims = append(claims, &claim{Demand: g.ofSeed(caller)})
-	case len(g.wants) > 0:
-		claims = append(claims, &claim{Demand: g.wants[0].Demand})
+	case s.seed:
+		claims = append(claims, &claim{Request: request.FromSeed(s.name.Name, caller.RoleName())})
+	case len(s.consumers) > 0 && s.consumers[0].ServiceAccount() != "":
+		claims = append(claims, r.accountClaim(s))
+	case len(s.consumers) > 0:
+		claims = append(claims, &claim{Request: s.consumers[0].Request})
 	}
 	return claims
 }
 
-// ofSeed returns what the seed asks for: the role of its name, or if it has another name the
-// caller's own.
-func (g *gathered) ofSeed(caller credentials.Caller) demand.Demand {
-	named, ok := strings.CutPrefix(g.name.Name, demand.SecretPrefix)
-	if !ok {
-		named = caller.RoleName()
+// accountClaim returns the request of the ServiceAccount whose pods ask for the Secret.
+func (r *reconciler) accountClaim(s *snapshot) *claim {
+	if s.requester == nil {
+		without := &request.WithoutRoleError{ServiceAccount: s.consumers[0].ServiceAccount(), Namespace: s.name.Namespace}
+		return &claim{Request: s.consumers[0].Request, problem: without}
 	}
-	return demand.Demand{Secret: g.name.Name, Role: named}
+	c := &claim{Request: s.requester.Request, account: s.requester}
+	if s.webIdentity {
+		c.problem = r.webIdentity.CheckAudience(c.Audience)
+	}
+	return c
 }
 
-// standsAside reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is
-// rejected, or if it is not known who may have its role. What it has in there already is taken
-// away as by any refusal, not before that was confirmed.
-func (r *reconciler) standsAside(g *gathered, c *claim) bool {
-	own := g.held != nil && secret.OfAWSIAMRole(g.held.secret)
+// yields reports whether a claim leaves the Secret to the next one: if an AWSIAMRole is rejected,
+// or if it is not known whether its role is allowed. Its credentials in the Secret are deleted as
+// by any refusal, not before that was confirmed.
+func (s *snapshot) yields(c *claim) bool {
+	own := s.current != nil && secret.BelongsToAWSIAMRole(s.current.secret)
 	switch {
-	case c.owner == nil || len(g.wants) == 0 && !g.seed:
+	case c.owner == nil || len(s.consumers) == 0 && !s.seed:
 		return false
 	case c.problem != nil:
 		return true
-	case c.unknown != nil:
+	case c.ruling.Unknown != nil:
 		return !own
-	case !c.refusedRole():
+	case !c.isRefused():
 		return false
 	default:
-		return !own || g.held.role != c.arn.String() || g.afterReview(r, c).confirmed()
+		return !own || s.current.role != c.arn.String() || c.ruling.ClaimConfirmed
 	}
 }
 
-// judgeClaim finds out whether a claim can be served. callerErr is why the controller does not
-// know who it is for AWS.
-func (r *reconciler) judgeClaim(ctx context.Context, g *gathered, c *claim, caller credentials.Caller, callerErr error) {
-	if c.blocked = callerErr; callerErr != nil && g.seed {
+// judge finds out whether a claim can be served.
+func (r *reconciler) judge(ctx context.Context, s *snapshot, c *claim, round *authorization.Round, caller credentials.Caller, callerErr error) {
+	if c.blocked = callerErr; callerErr != nil && s.seed {
 		return
 	}
-	if c.problem = c.Check(); c.problem != nil {
+	if c.problem = c.Validate(); c.problem != nil {
 		return
 	}
 	if c.base = caller.Base; callerErr != nil {
-		c.base = r.base()
+		c.base = s.aws.Base()
 	}
-	if callerErr != nil && (g.held == nil || c.base.IsZero()) {
+	if callerErr != nil && (s.current == nil || c.base.IsZero()) {
 		return
 	}
-	if r.resolveRole(ctx, g, c, caller); c.arn.IsZero() {
+	if r.resolveRole(ctx, s, c, caller); c.arn.IsZero() {
 		return
 	}
 	if callerErr == nil {
-		r.aim(g, c, caller)
+		r.setTarget(s, c, caller)
 	}
-	r.authorize(ctx, g, c)
-	if c.refusedRole() {
-		c.blocked = nil // a right that was withdrawn counts while the controller has no AWS identity, too
+	s.authorize(ctx, round, c)
+	if c.isRefused() {
+		c.blocked = nil // a withdrawn right counts while the controller has no AWS identity, too
 	}
 }
 
-// resolveRole finds the role of a claim. Only the seed's may be the controller's own, and must be.
-func (r *reconciler) resolveRole(ctx context.Context, g *gathered, c *claim, caller credentials.Caller) {
-	if g.seed {
-		c.arn, c.problem = ownRole(caller, c.Role) // no role if there is a problem
+// resolveRole finds the role of a claim. Only the seed's can be the controller's own, and must be.
+func (r *reconciler) resolveRole(ctx context.Context, s *snapshot, c *claim, caller credentials.Caller) {
+	if s.seed {
+		c.arn, c.problem = caller.OwnRole(c.Role) // no role if there is a problem
 		return
 	}
 	arn, err := c.base.Resolve(c.Role)
 	if err != nil {
-		if c.blocked == nil { // by another base it might be a role
+		if c.blocked == nil { // by another base it could be a role
 			c.problem = err
 		}
 		return
 	}
-	own, err := r.isOwnRole(ctx, arn)
+	own, err := s.aws.IsOwnRole(ctx, arn)
 	switch {
 	case err != nil:
 		c.blocked = cmp.Or(c.blocked, err)
 	case own:
-		c.problem = errOwnRole(arn)
+		c.problem = &credentials.OwnRoleError{Role: arn}
 		return
 	}
 	c.arn = arn
 }
 
-// errOwnRole is why a request for the controller's own role is invalid.
-func errOwnRole(arn role.ARN) error {
-	return fmt.Errorf("role %s is the controller's own: with it, a pod could assume every role that trusts the controller. It is given to no one who asks for it, in any authorization mode; "+
-		"ask for another role", arn)
-}
-
-// ownRole returns the role that is asked for of the seed, if it is the one that the controller
-// is: by its name it lies under the base role ARN, or as the roles of pods may lie in another
-// account, at the root of its own.
-func ownRole(caller credentials.Caller, reference string) (role.ARN, error) {
-	home, err := role.BaseOf(caller.ARN)
-	if err != nil {
-		return role.ARN{}, err
+// setTarget sets what the Secret is to be for, and judges what is there by it.
+func (r *reconciler) setTarget(s *snapshot, c *claim, caller credentials.Caller) {
+	c.duration = r.settings.Sessions.RequestedDuration(c.Duration)
+	s.target = secret.Target{
+		Name: s.name, Files: r.secrets.Files, Session: r.settings.Sessions.Session(c.arn, s.user(), c.Duration, caller),
 	}
-	for _, base := range []role.Base{caller.Base, home} {
-		if arn, err := base.Resolve(reference); err == nil && caller.Is(arn) {
-			return arn, nil
-		}
+	if c.account != nil {
+		s.target.ServiceAccountUID = c.account.UID
 	}
-	return role.ARN{}, fmt.Errorf("the seed is of %s and is renewed with credentials of no other role than its own, not of %s: name the Secret after its role", caller.ARN, reference)
-}
-
-// aim sets what the Secret is to be for, and judges what is there by it.
-func (r *reconciler) aim(g *gathered, c *claim, caller credentials.Caller) {
-	c.duration = cmp.Or(c.Duration, r.settings.SessionDuration)
-	g.target = r.target(g, c, caller.Longest(c.duration))
-	if g.held != nil {
-		g.hold(g.held.secret)
-	}
-	g.dropStaleFailure()
-}
-
-// target returns what the Secret is to be for.
-func (r *reconciler) target(g *gathered, c *claim, duration time.Duration) secret.Target {
-	t := secret.Target{
-		Name: g.name,
-		Session: credentials.Session{
-			Role:       c.arn,
-			Name:       role.SessionName(r.settings.ClusterName, g.name.Namespace, g.name.Name),
-			Duration:   duration,
-			ExternalID: r.settings.ExternalIDOf(g.name.Namespace),
-			Tags:       r.settings.tags(g.name.Namespace),
-		},
-		Files: r.files,
-	}
-	if !g.seed { // on which all namespaces depend
-		t.Session.Namespace = g.name.Namespace
+	if s.seed { // all namespaces depend on it, so it waits for none
+		s.target.Session.Namespace = ""
 	}
 	if c.owner != nil {
-		t.Labels = c.owner.Labels
-		t.Owner = &metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: c.owner.Name, UID: c.owner.UID}
+		s.target.Labels = c.owner.Labels
+		s.target.Owner = &metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: v1.Kind, Name: c.owner.Name, UID: c.owner.UID}
 	}
-	return t
-}
-
-// hold reads an existing Secret of the controller's own. One that cannot be read holds dead
-// credentials.
-func (g *gathered) hold(s *corev1.Secret) {
-	g.held = &held{
-		secret: s, role: string(s.Data[secret.RoleARNKey]), credentials: secret.Held(s),
-		intact: secret.Intact(s, g.target), repairable: secret.Repairable(s, g.target, g.known.accessKeyID),
+	if s.current != nil {
+		s.setCurrent(s.current.secret)
 	}
-	g.spread = refresh.Spread(g.name.String(), g.held.life())
-}
-
-// dropStaleFailure drops a failure that says nothing about what is asked for now.
-func (g *gathered) dropStaleFailure() {
-	g.failure = g.lastFailure
-	if f := g.failure; f != nil && (!f.about(g.target.Session) || f.ofAnotherClock(g.now)) {
-		g.failure = nil
+	if s.failure = s.lastFailure; s.failure != nil && !s.failure.isAbout(s.target.Session) {
+		s.failure = nil
 	}
 }
 
-// decided takes over what the claim that decides says of the state.
-func (g *gathered) decided() {
-	c := g.claim
-	if g.held != nil {
-		g.held.allowed = g.heldAllowed
+// applyClaim sets what follows from the claim that decides.
+func (s *snapshot) applyClaim() {
+	c := s.claim
+	if s.current != nil {
+		s.current.allowed = s.currentAllowed
 	}
-	g.role, g.invalid, g.unready, g.undecided, g.verdict = c.arn.String(), c.problem, c.blocked, c.unknown, c.verdict
-	if c.rejected() || c.arn.IsZero() || c.owner == nil || len(g.wants) == 0 {
+	s.role, s.invalid, s.invalidReason, s.unready, s.undecided, s.access = c.arn.String(), c.problem, c.problemReason(), c.blocked, c.ruling.Unknown, c.ruling.Decision
+	if c.rejected() || c.arn.IsZero() || c.owner == nil || len(s.consumers) == 0 {
 		return
 	}
-	asked := g.wants[0].Role
+	asked := s.consumers[0].Role
 	if arn, err := c.base.Resolve(asked); err != nil || arn != c.arn {
-		g.replacedRole = asked
+		s.replacedRole = asked
 	}
+}
+
+// authorize finds out whether a claim's role is allowed.
+func (s *snapshot) authorize(ctx context.Context, round *authorization.Round, c *claim) {
+	switch {
+	case s.seed: // it is the controller's own role, see resolveRole
+		c.ruling.Decision = authorization.Decision{Allowed: true, Reason: "it is the controller's own role"}
+		return
+	case s.webIdentity:
+		c.ruling.Decision = authorization.Decision{Allowed: true, Reason: "AWS decides, by the role's trust policy"}
+		return
+	}
+	claimed := &authorization.Claim{Kind: c.kind(), Subjects: s.subjects(c), Role: c.arn, Base: c.base, Exists: s.current != nil}
+	claimed.Issue = !s.target.Session.Role.IsZero() && s.needsCredentials()
+	if s.current != nil {
+		claimed.Current = s.current.role
+	}
+	c.ruling = round.Rule(ctx, claimed)
+	c.denied = sets.New[string]()
+	for _, denial := range c.ruling.Denied {
+		c.denied.Insert(denial.Subject.ServiceAccount)
+	}
+	s.currentAllowed = s.currentAllowed || c.ruling.CurrentAllowed
+	s.confirmed, s.reviewAt, s.recheckAt = c.ruling.Confirmed, s.taken.ToSTSTime(c.ruling.ReviewAt), s.taken.ToSTSTime(c.ruling.RecheckAt)
+}
+
+// subjects returns those in whose name a claim is made: the namespace for an AWSIAMRole, otherwise
+// the pods' ServiceAccounts in the order in which their pods came.
+func (s *snapshot) subjects(c *claim) (subjects []authorization.Subject) {
+	if c.owner != nil {
+		return []authorization.Subject{{Namespace: s.name.Namespace}}
+	}
+	for _, account := range s.accounts {
+		subjects = append(subjects, authorization.Subject{Namespace: s.name.Namespace, ServiceAccount: account})
+	}
+	return subjects
+}
+
+// isSubject reports whether a subject asks for the Secret, by an AWSIAMRole or by a pod.
+func (s *snapshot) isSubject(subject authorization.Subject) bool {
+	return len(s.byAccount[subject.ServiceAccount]) > 0 || (subject.ServiceAccount == "" && s.resource != nil)
 }

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
 	"github.com/prometheus/client_golang/prometheus"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,11 +26,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/events"
+	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/metrics"
-	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
+	"kube-aws-iam-controller/pkg/secret/keys"
+	"kube-aws-iam-controller/pkg/secretstore"
+	"kube-aws-iam-controller/pkg/serviceaccounts"
 )
 
 type rec struct{ events []string }
@@ -37,23 +46,26 @@ func (r *rec) Eventf(_, _ runtime.Object, _, reason, _, note string, args ...any
 	r.events = append(r.events, reason+": "+fmt.Sprintf(note, args...))
 }
 
-type lab struct {
-	t       *testing.T
-	clock   *clocktesting.FakePassiveClock
-	store   client.WithWatch
-	core    *Core
-	sts     int
-	reviews int
-	may     func(policy.Request) bool
-	rec     *rec
-	create  func() error
-	life    time.Duration
+type fakeCluster struct {
+	t        *testing.T
+	clock    *clocktesting.FakePassiveClock
+	store    client.WithWatch
+	core     *Core
+	pods     *podindex.Index
+	accounts *serviceaccounts.Index
+	sts      int
+	sessions []credentials.Session
+	reviews  int
+	may      func(authorization.Request) bool
+	rec      *rec
+	create   func() error
+	life     time.Duration
 }
 
-func newLab(t *testing.T) *lab {
+func newFakeCluster(t *testing.T) *fakeCluster {
 	t.Helper()
-	l := &lab{t: t, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)), rec: &rec{}, may: func(policy.Request) bool { return true }, life: time.Hour}
-	l.store = fake.NewClientBuilder().WithScheme(scheme()).WithStatusSubresource(&v1.AWSIAMRole{}).Build()
+	l := &fakeCluster{t: t, clock: clocktesting.NewFakePassiveClock(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)), rec: &rec{}, may: func(authorization.Request) bool { return true }, life: time.Hour}
+	l.store = fake.NewClientBuilder().WithScheme(testScheme()).WithStatusSubresource(&v1.AWSIAMRole{}).Build()
 	files := secret.Files{MountPath: "/meta/aws-iam"}
 	cached := interceptor.NewClient(l.store, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, k client.ObjectKey, o client.Object, opts ...client.GetOption) error {
@@ -80,34 +92,49 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aws := Identity{
+	aws := credentials.Identity{
 		Caller: func(context.Context) (credentials.Caller, error) {
 			return credentials.Caller{ARN: "arn:aws:iam::123456789012:user/controller", Base: base}, nil
 		},
 		Assume: func(_ context.Context, s credentials.Session) (credentials.Credentials, error) {
 			l.sts++
+			l.sessions = append(l.sessions, s)
 			now := l.clock.Now()
 			return credentials.Credentials{AccessKeyID: fmt.Sprintf("ASIA%012d", l.sts), SecretAccessKey: credentials.Redact("s"), SessionToken: credentials.Redact("t"), Issued: now, Expires: now.Add(s.Duration)}, nil
 		},
 	}
+	l.accounts = serviceaccounts.New([]string{""})
+	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock)
 	l.core = NewCore(&Dependencies{
-		Settings: Settings{ClusterName: "c", MountPath: "/meta/aws-iam", SessionDuration: time.Hour, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
-		Client:   cached, Cached: cached, Live: l.store, Uncached: cached, Working: aws, Own: aws, Base: func() role.Base { return base }, ServesRoles: true, Files: files,
-		Authorizer: func(_ context.Context, r policy.Request) (policy.Verdict, error) {
-			l.reviews++
-			return policy.Verdict{Allowed: l.may(r), Reason: "x"}, nil
+		Settings: Settings{Sessions: credentials.SessionTemplate{ClusterName: "c", Duration: time.Hour}, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
+		Client:   cached, Cached: cached, Live: l.store, Uncached: cached, Pods: l.pods, Accounts: l.accounts, ServesRoles: true, Files: files,
+		AWS: credentials.Identities{
+			Assumer: aws, SeedAssumer: aws, Base: func() role.Base { return base },
+			IsOwnRole: func(context.Context, role.ARN) (bool, error) { return false, nil }, UsesKey: func(string) bool { return false },
 		},
-		Metrics: metrics.New(prometheus.NewRegistry()), Clock: l.clock, Machine: l.clock, Sure: func() bool { return true },
-		IsOwnRole: func(context.Context, role.ARN) (bool, error) { return false, nil }, UsesKey: func(string) bool { return false }, Recorder: l.rec,
+		Authorizer: func(_ context.Context, r authorization.Request) (authorization.Decision, error) {
+			l.reviews++
+			return authorization.Decision{Allowed: l.may(r), Reason: "x"}, nil
+		},
+		Metrics: metrics.New(prometheus.NewRegistry()), Clocks: renewal.Clocks{STS: l.clock.Now, Local: l.clock.Now, Trusted: func() bool { return true }},
+		Events: events.NewRecorder(l.rec, l.clock),
 	})
-	l.core.ReplacePods("", nil)
-	l.core.r.pods.listen(func(types.NamespacedName) {})
+	filteredwatch.Replace[*corev1.Pod](l.pods, "", nil)
+	filteredwatch.Replace[*metav1.PartialObjectMetadata](l.accounts, "", nil)
+	l.pods.Subscribe(func(types.NamespacedName) {})
 	return l
 }
 
-func (l *lab) step(d time.Duration) { l.clock.SetTime(l.clock.Now().Add(d)) }
+func testScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(v1.AddToScheme(s))
+	return s
+}
 
-func (l *lab) reconcile(name string) reconcile.Result {
+func (l *fakeCluster) step(d time.Duration) { l.clock.SetTime(l.clock.Now().Add(d)) }
+
+func (l *fakeCluster) reconcile(name string) reconcile.Result {
 	l.t.Helper()
 	res, err := l.core.Reconcile(context.Background(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: name}})
 	if err != nil {
@@ -116,7 +143,7 @@ func (l *lab) reconcile(name string) reconcile.Result {
 	return res
 }
 
-func (l *lab) get(name string) *corev1.Secret {
+func (l *fakeCluster) get(name string) *corev1.Secret {
 	s := &corev1.Secret{}
 	if err := l.store.Get(context.Background(), types.NamespacedName{Namespace: "ns", Name: name}, s); err != nil {
 		return nil
@@ -124,15 +151,15 @@ func (l *lab) get(name string) *corev1.Secret {
 	return s
 }
 
-func (l *lab) must(err error) {
+func (l *fakeCluster) must(err error) {
 	l.t.Helper()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 }
 
-func (l *lab) pod(name, sa, secretName string) {
-	l.core.PutPod(&corev1.Pod{
+func (l *fakeCluster) pod(name, sa, secretName string) {
+	l.pods.Put(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name)},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: sa, Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/meta/aws-iam"}}}},
@@ -141,13 +168,13 @@ func (l *lab) pod(name, sa, secretName string) {
 	})
 }
 
-func (l *lab) resource(name string) *v1.AWSIAMRole {
+func (l *fakeCluster) resource(name string) *v1.AWSIAMRole {
 	r := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name), Generation: 1}, Spec: v1.AWSIAMRoleSpec{RoleReference: "one"}}
 	l.must(l.store.Create(context.Background(), r))
 	return r
 }
 
-func (l *lab) change(name string, f func(*v1.AWSIAMRole)) {
+func (l *fakeCluster) change(name string, f func(*v1.AWSIAMRole)) {
 	r := &v1.AWSIAMRole{}
 	l.must(l.store.Get(context.Background(), types.NamespacedName{Namespace: "ns", Name: name}, r))
 	f(r)
@@ -156,7 +183,7 @@ func (l *lab) change(name string, f func(*v1.AWSIAMRole)) {
 
 // A namespace that is deleted: its Secret goes first, then one pod after the other.
 func TestCore_TransientFailuresAreNotPaced(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	for i := range 100 {
 		l.pod(fmt.Sprint("p", i), "a", "aws-iam-x")
 	}
@@ -165,7 +192,7 @@ func TestCore_TransientFailuresAreNotPaced(t *testing.T) {
 	l.create = func() error { return gone }
 	for i := range 99 {
 		l.step(100 * time.Millisecond)
-		l.core.DropPod(types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("p", i)})
+		l.pods.Delete(types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("p", i)})
 		l.reconcile("aws-iam-x") // the pod's event
 	}
 	if l.sts > 10 {
@@ -175,19 +202,18 @@ func TestCore_TransientFailuresAreNotPaced(t *testing.T) {
 
 // A refusal that nothing explains, and an unrelated change in the cluster a minute later.
 func TestCore_LaterChangeConfirmsAtOnce(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
-	l.step(10 * time.Minute)
-	l.core.r.verdicts.forget(types.NamespacedName{Namespace: "ns", Name: "aws-iam-x"})
-	l.may = func(policy.Request) bool { return false } // an API server that lags
+	l.step(16 * time.Minute)                                  // it is due, so the right is asked for again
+	l.may = func(authorization.Request) bool { return false } // an API server that lags
 	l.reconcile("aws-iam-x")
 	l.step(50 * time.Second)
 	l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
 		t.Fatal("deleted without a change")
 	}
-	l.core.r.verdicts.change("", l.clock.Now()) // any ClusterRole, of an operator's upgrade
+	l.core.r.reviewer.Changes.Observe("", l.clock.Now()) // any ClusterRole, of an operator's upgrade
 	l.step(500 * time.Millisecond)
 	l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
@@ -197,8 +223,8 @@ func TestCore_LaterChangeConfirmsAtOnce(t *testing.T) {
 
 // The refusal of the role that is asked for stands for that of the role that is held.
 func TestCore_HeldRoleIsTakenAtTheFirstRefusal(t *testing.T) {
-	l := newLab(t)
-	l.may = func(r policy.Request) bool { return r.Role.Name() == "one" }
+	l := newFakeCluster(t)
+	l.may = func(r authorization.Request) bool { return r.Role.Name() == "one" }
 	l.resource("app")
 	l.reconcile("app")
 	l.change("app", func(r *v1.AWSIAMRole) { r.Spec.RoleReference, r.Generation = "two", 2 })
@@ -209,7 +235,7 @@ func TestCore_HeldRoleIsTakenAtTheFirstRefusal(t *testing.T) {
 	if l.get("app") == nil {
 		t.Fatal("deleted too early")
 	}
-	l.may = func(policy.Request) bool { return false } // for one second
+	l.may = func(authorization.Request) bool { return false } // for one second
 	l.reconcile("app")
 	if l.get("app") == nil {
 		t.Error("a living Secret of role one, deleted at the very first refusal of role one")
@@ -218,7 +244,7 @@ func TestCore_HeldRoleIsTakenAtTheFirstRefusal(t *testing.T) {
 
 // An AWSIAMRole whose labels are changed by its owner.
 func TestCore_ContestedByItsOwnUser(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.resource("app")
 	l.reconcile("app")
 	for i := range 4 {
@@ -227,7 +253,7 @@ func TestCore_ContestedByItsOwnUser(t *testing.T) {
 		l.reconcile("app")
 	}
 	for _, e := range l.rec.events {
-		if strings.HasPrefix(e, ReasonSecretContested) {
+		if strings.HasPrefix(e, v1.ReasonSecretContested) {
 			t.Error(e)
 		}
 	}
@@ -235,7 +261,7 @@ func TestCore_ContestedByItsOwnUser(t *testing.T) {
 
 // Edits of a Secret while its writes are paused.
 func TestCore_ReviewsWhilePaused(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	for i := range 20 {
 		l.pod(fmt.Sprint("p", i), fmt.Sprint("sa", i), "aws-iam-x")
 	}
@@ -244,7 +270,7 @@ func TestCore_ReviewsWhilePaused(t *testing.T) {
 	for i := range 60 {
 		l.step(50 * time.Millisecond)
 		if s := l.get("aws-iam-x"); s != nil {
-			s.Data[secret.ExpireKey] = fmt.Append(nil, "x", i)
+			s.Data[keys.Expire] = fmt.Append(nil, "x", i)
 			l.must(l.store.Update(context.Background(), s))
 		}
 		l.reconcile("aws-iam-x")
@@ -257,7 +283,7 @@ func TestCore_ReviewsWhilePaused(t *testing.T) {
 
 // A 12 h session whose annotations another tool strips: how long before its end is it renewed?
 func TestCore_StrippedAnnotationsOfALongSession(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	r := l.resource("app")
 	l.change(r.Name, func(r *v1.AWSIAMRole) { r.Spec.RoleSessionDuration = 43200 })
 	l.reconcile("app")
@@ -277,12 +303,12 @@ func TestCore_StrippedAnnotationsOfALongSession(t *testing.T) {
 
 // An AWSIAMRole of which nothing is known, over a pod's Secret whose right is known.
 func TestCore_UndecidedAWSIAMRoleStopsPods(t *testing.T) {
-	l := newLab(t)
-	l.core.r.authorizer = func(_ context.Context, r policy.Request) (policy.Verdict, error) {
+	l := newFakeCluster(t)
+	l.core.r.reviewer.Authorizer = func(_ context.Context, r authorization.Request) (authorization.Decision, error) {
 		if r.Subject.ServiceAccount == "" {
-			return policy.Verdict{}, errors.New("webhook is away")
+			return authorization.Decision{}, errors.New("webhook is away")
 		}
-		return policy.Verdict{Allowed: true}, nil
+		return authorization.Decision{Allowed: true}, nil
 	}
 	l.pod("p", "a", "aws-iam-x")
 	l.resource("aws-iam-x")
@@ -294,12 +320,12 @@ func TestCore_UndecidedAWSIAMRoleStopsPods(t *testing.T) {
 
 // One ServiceAccount of which nothing is known, and then a pod of another that may.
 func TestCore_UndecidedOfAnotherDelaysPods(t *testing.T) {
-	l := newLab(t)
-	l.core.r.authorizer = func(_ context.Context, r policy.Request) (policy.Verdict, error) {
+	l := newFakeCluster(t)
+	l.core.r.reviewer.Authorizer = func(_ context.Context, r authorization.Request) (authorization.Decision, error) {
 		if r.Subject.ServiceAccount == "bad" {
-			return policy.Verdict{}, errors.New("webhook is away")
+			return authorization.Decision{}, errors.New("webhook is away")
 		}
-		return policy.Verdict{Allowed: true}, nil
+		return authorization.Decision{Allowed: true}, nil
 	}
 	l.pod("p", "bad", "aws-iam-x")
 	for range 10 {
@@ -317,7 +343,7 @@ func TestCore_UndecidedOfAnotherDelaysPods(t *testing.T) {
 
 // issued-at edited: the Secret counts as intact and outlives its usable time.
 func TestCore_IssuedAtIsBelieved(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
 	s := l.get("aws-iam-x")
@@ -333,40 +359,24 @@ func TestCore_IssuedAtIsBelieved(t *testing.T) {
 }
 
 // ServiceAccounts whose pods come and go.
-func TestCore_VerdictsOfGoneServiceAccountsStay(t *testing.T) {
-	l := newLab(t)
+func TestCore_DecisionsAboutGoneServiceAccountsAreDropped(t *testing.T) {
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
 	for i := range 500 {
 		l.pod("q", fmt.Sprint("sa", i), "aws-iam-x")
 		l.reconcile("aws-iam-x")
-		l.core.DropPod(types.NamespacedName{Namespace: "ns", Name: "q"})
+		l.pods.Delete(types.NamespacedName{Namespace: "ns", Name: "q"})
 		l.reconcile("aws-iam-x")
 	}
-	if n := len(l.core.r.verdicts.bySecret[types.NamespacedName{Namespace: "ns", Name: "aws-iam-x"}]); n > 10 {
-		t.Errorf("%d verdicts of one Secret that one pod asks for", n)
-	}
-}
-
-// A long name of a RoleBinding is in the reason of an access review.
-func TestCore_AllowedReasonIsKept(t *testing.T) {
-	l := newLab(t)
-	l.core.r.authorizer = policy.RBAC(func(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-		return authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "RBAC: allowed by RoleBinding " + strings.Repeat("x", 500_000)}, nil
-	})
-	l.pod("p", "a", "aws-iam-x")
-	l.reconcile("aws-iam-x")
-	l.reconcile("aws-iam-x")
-	for _, j := range l.core.r.verdicts.bySecret[types.NamespacedName{Namespace: "ns", Name: "aws-iam-x"}] {
-		if len(j.Reason) > 1024 {
-			t.Errorf("%d bytes kept of a reason", len(j.Reason))
-		}
+	if n := l.core.Sizes()["decisions"]; n > 10 {
+		t.Errorf("%d decisions about one Secret that one pod asks for", n)
 	}
 }
 
 func TestCore_RefusedPodsOfManyServiceAccounts(t *testing.T) {
-	l := newLab(t)
-	l.may = func(policy.Request) bool { return false }
+	l := newFakeCluster(t)
+	l.may = func(authorization.Request) bool { return false }
 	for i := range 200 {
 		l.pod(fmt.Sprint("p", i), fmt.Sprint("sa", i), "aws-iam-x")
 		l.reconcile("aws-iam-x")
@@ -377,11 +387,11 @@ func TestCore_RefusedPodsOfManyServiceAccounts(t *testing.T) {
 }
 
 func TestCore_StatusWritesWhileUndecided(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	n := 0
-	l.core.r.authorizer = func(context.Context, policy.Request) (policy.Verdict, error) {
+	l.core.r.reviewer.Authorizer = func(context.Context, authorization.Request) (authorization.Decision, error) {
 		n++
-		return policy.Verdict{}, fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:443: connection reset", 30000+n)
+		return authorization.Decision{}, fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:443: connection reset", 30000+n)
 	}
 	l.resource("app")
 	var versions []string
@@ -399,24 +409,23 @@ func TestCore_StatusWritesWhileUndecided(t *testing.T) {
 
 // Two refusals, six minutes apart, between which nothing was known.
 func TestCore_UndecidedInBetweenCountsAsRepeated(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
-	l.step(time.Minute)
-	l.core.r.verdicts.forget(types.NamespacedName{Namespace: "ns", Name: "aws-iam-x"})
-	l.may = func(policy.Request) bool { return false }
+	l.step(16 * time.Minute) // it is due, so the right is asked for again
+	l.may = func(authorization.Request) bool { return false }
 	l.reconcile("aws-iam-x") // the API server starts
 	l.step(11 * time.Second)
-	known := l.core.r.authorizer
-	l.core.r.authorizer = func(context.Context, policy.Request) (policy.Verdict, error) {
-		return policy.Verdict{}, errors.New("away")
+	known := l.core.r.reviewer.Authorizer
+	l.core.r.reviewer.Authorizer = func(context.Context, authorization.Request) (authorization.Decision, error) {
+		return authorization.Decision{}, errors.New("away")
 	}
 	for range 7 {
 		l.reconcile("aws-iam-x")
 		l.step(time.Minute)
 	}
 	l.step(2 * time.Minute)
-	l.core.r.authorizer = known // and starts again
+	l.core.r.reviewer.Authorizer = known // and starts again
 	l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
 		t.Error("deleted after two refusals, with seven minutes of not knowing between them")
@@ -425,7 +434,7 @@ func TestCore_UndecidedInBetweenCountsAsRepeated(t *testing.T) {
 
 // A namespace whose quota has no room for Secrets.
 func TestCore_STSCallsForWhatCannotBeWritten(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.resource("app")
 	l.create = func() error {
 		return apierrors.NewForbidden(corev1.Resource("secrets"), "app", errors.New("exceeded quota: secrets=0"))
@@ -441,15 +450,15 @@ func TestCore_STSCallsForWhatCannotBeWritten(t *testing.T) {
 
 // The annotation of a Secret that is being deleted and has a finalizer is edited.
 func TestCore_FinalizedSecretIsDeletedAgainAndAgain(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
 	s := l.get("aws-iam-x")
 	s.Finalizers = []string{"example.org/x"}
 	l.must(l.store.Update(context.Background(), s))
 	l.step(time.Minute)
-	l.may = func(policy.Request) bool { return false }
-	l.core.r.verdicts.change("ns", l.clock.Now())
+	l.may = func(authorization.Request) bool { return false }
+	l.core.r.reviewer.Changes.Observe("ns", l.clock.Now())
 	l.reconcile("aws-iam-x")
 	l.step(11 * time.Second)
 	l.reconcile("aws-iam-x") // deleted
@@ -460,15 +469,19 @@ func TestCore_FinalizedSecretIsDeletedAgainAndAgain(t *testing.T) {
 		l.step(10 * time.Millisecond)
 		l.reconcile("aws-iam-x") // an edit's event
 	}
-	if left := l.core.r.removals.limit.TokensAt(l.clock.Now()); left < 8 {
-		t.Errorf("one Secret took %.1f of the 10 deletions of the whole cluster", 10-left)
+	left := 0
+	for l.core.r.reviewer.Removals.Take(types.NamespacedName{Namespace: "other", Name: strconv.Itoa(left)}, l.clock.Now()) {
+		left++
+	}
+	if left < 8 {
+		t.Errorf("of the 10 deletions of the whole cluster, %d are left after those of one Secret", left)
 	}
 }
 
-// One pod's warning that the limit drops is never told.
+// A warning that the limit drops is emitted later.
 func TestCore_DroppedWarningsAreNeverTold(t *testing.T) {
-	l := newLab(t)
-	l.may = func(policy.Request) bool { return false }
+	l := newFakeCluster(t)
+	l.may = func(authorization.Request) bool { return false }
 	for i := range 600 {
 		l.pod(fmt.Sprint("p", i), "a", "aws-iam-x")
 	}
@@ -477,26 +490,26 @@ func TestCore_DroppedWarningsAreNeverTold(t *testing.T) {
 	}
 	n := 0
 	for _, e := range l.rec.events {
-		if strings.HasPrefix(e, ReasonRoleForbidden) {
+		if strings.HasPrefix(e, v1.ReasonRoleForbidden) {
 			n++
 		}
 	}
 	if n < 600 {
-		t.Errorf("%d of 600 pods were told within ten minutes", n)
+		t.Errorf("%d of 600 pods have their event within ten minutes", n)
 	}
 }
 
 // All that was looked at within ten seconds of a change of the cluster is looked at again at one
 // instant.
 func TestCore_RechecksAreNotSpread(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	for i := range 200 {
 		l.pod(fmt.Sprint("p", i), "a", fmt.Sprint("aws-iam-x", i))
 		l.reconcile(fmt.Sprint("aws-iam-x", i))
 	}
 	l.step(time.Minute)
 	start := l.clock.Now()
-	l.core.r.verdicts.change("", start)
+	l.core.r.reviewer.Changes.Observe("", start)
 	same := 0
 	for i := range 200 {
 		l.clock.SetTime(start.Add(500*time.Millisecond + time.Duration(i)*75*time.Millisecond)) // spread over 15 s
@@ -511,15 +524,15 @@ func TestCore_RechecksAreNotSpread(t *testing.T) {
 }
 
 func TestCore_DryRunUndecided(t *testing.T) {
-	l := newLab(t)
-	l.core.r.settings.DryRunAuthorization = true
-	l.core.r.authorizer = func(context.Context, policy.Request) (policy.Verdict, error) {
-		return policy.Verdict{}, errors.New("it is not known")
+	l := newFakeCluster(t)
+	l.core.r.reviewer.DryRun = true
+	l.core.r.reviewer.Authorizer = func(context.Context, authorization.Request) (authorization.Decision, error) {
+		return authorization.Decision{}, errors.New("it is not known")
 	}
 	l.resource("app")
 	l.reconcile("app")
 	for _, e := range l.rec.events {
-		if strings.HasPrefix(e, ReasonRoleForbidden) {
+		if strings.HasPrefix(e, v1.ReasonRoleForbidden) {
 			t.Error(e)
 		}
 	}
@@ -529,8 +542,8 @@ func TestCore_DryRunUndecided(t *testing.T) {
 func TestCore_SeedIsNotRestoredWhileRenewalFails(t *testing.T) {
 	s := good(ownSeed, missing, failedUntil(time.Minute))
 	s.seedInMemory = true
-	if d := decide(s); d.verb != repair {
-		t.Errorf("%s until %s", d.verb, d.at.Sub(s.now))
+	if d := decide(&s); d.action != actionRepair {
+		t.Errorf("%s until %s", d.action, d.requeueAt.Sub(s.now))
 	}
 }
 
@@ -551,21 +564,21 @@ func TestCore_NoSpin(t *testing.T) {
 	flip := func() bool { return rng.IntN(2) == 0 }
 	for range 300000 {
 		s := good()
-		s.wanted, s.seed, s.sure, s.confirmed, s.seedInMemory = flip(), rng.IntN(5) == 0, flip(), flip(), flip()
-		s.unwantedSince = now.Add(times[rng.IntN(len(times))])
+		s.wanted, s.seed, s.clockTrusted, s.confirmed, s.seedInMemory = flip(), rng.IntN(5) == 0, flip(), flip(), flip()
+		s.unusedSince = now.Add(times[rng.IntN(len(times))])
 		if rng.IntN(3) == 0 {
-			s.held = nil
+			s.current = nil
 		} else {
-			s.held = heldSince(now.Add(-time.Duration(rng.IntN(70)) * time.Minute))
-			s.held.intact, s.held.repairable, s.held.inUse, s.held.allowed = flip(), flip(), flip(), flip()
+			s.current = currentSince(now.Add(-time.Duration(rng.IntN(70)) * time.Minute))
+			s.current.intact, s.current.repairable, s.current.inUse, s.current.allowed = flip(), flip(), flip(), flip()
 			if rng.IntN(5) == 0 {
-				s.held.credentials = credentials.Credentials{}
+				s.current.credentials = credentials.Credentials{}
 			}
 			if rng.IntN(5) == 0 {
-				s.held.role = "other"
+				s.current.role = "other"
 			}
 			if rng.IntN(6) == 0 {
-				s.held.ownRole = errors.New("own")
+				s.unfit, s.unfitReason = errors.New("own"), v1.ReasonInvalidRole
 			}
 		}
 		if rng.IntN(6) == 0 {
@@ -574,57 +587,41 @@ func TestCore_NoSpin(t *testing.T) {
 		if rng.IntN(6) == 0 {
 			s.unready = errors.New("u")
 		}
-		s.verdict.Allowed = flip()
-		s.askAt = future()
+		s.access.Allowed = flip()
+		s.reviewAt = future()
 		if rng.IntN(4) == 0 {
 			s.undecided = errors.New("x")
 		}
-		s.removeAt, s.issueAt, s.repairAt = pick(), pick(), pick()
+		s.deleteAt, s.issueAt, s.repairAt = pick(), pick(), pick()
 		if flip() {
-			s.failure = &failure{until: now.Add(times[rng.IntN(4)])}
+			s.failure = &failure{retryAt: now.Add(times[rng.IntN(4)])}
 			if flip() {
-				s.failure.reason = ReasonGetCredentialsFailed
+				s.failure.reason = v1.ReasonGetCredentialsFailed
 			}
 			if rng.IntN(4) == 0 {
-				s.failure.reason, s.failure.action = ReasonUpdateSecretFailed, actionDelete
+				s.failure.reason, s.failure.action = v1.ReasonUpdateSecretFailed, secretstore.ActionDelete
 			}
 		}
-		d := decide(s)
-		if (d.verb == keep || d.verb == refuse) && !d.at.IsZero() && !d.at.After(now) {
+		d := decide(&s)
+		if (d.action == actionNone || d.action == actionReject) && !d.requeueAt.IsZero() && !d.requeueAt.After(now) {
 			n++
 			if n < 6 {
-				t.Errorf("%s %s at %s: failure %+v held %+v seed %t wanted %t invalid %v unready %v undecided %v verdict %t", d.verb, d.reason, d.at.Sub(now), s.failure, s.held, s.seed, s.wanted, s.invalid, s.unready, s.undecided, s.verdict.Allowed)
+				t.Errorf("%s %s at %s: failure %+v held %+v seed %t wanted %t invalid %v unready %v undecided %v allowed %t", d.action, d.reason, d.requeueAt.Sub(now), s.failure, s.current, s.seed, s.wanted, s.invalid, s.unready, s.undecided, s.access.Allowed)
 			}
 		}
-		if (d.verb == keep || d.verb == refuse) && d.at.IsZero() && (s.wanted || s.held != nil) {
+		if (d.action == actionNone || d.action == actionReject) && d.requeueAt.IsZero() && (s.wanted || s.current != nil) {
 			n++
 			if n < 6 {
-				t.Errorf("%s %s at no time: %+v", d.verb, d.reason, s)
+				t.Errorf("%s %s at no time: %+v", d.action, d.reason, s)
 			}
 		}
 	}
 	t.Log(n)
 }
 
-// As an API server sorts managed fields: Apply before Update, then by time in whole seconds, then
-// by name.
-func TestCore_WriterWithinASecond(t *testing.T) {
-	at := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
-	for _, other := range []metav1.ManagedFieldsEntry{
-		{Manager: "kustomize-controller", Operation: metav1.ManagedFieldsOperationApply, Time: &at},
-		{Manager: "argocd-controller", Operation: metav1.ManagedFieldsOperationUpdate, Time: &at},
-	} {
-		s := &corev1.Secret{}
-		s.ManagedFields = []metav1.ManagedFieldsEntry{other, {Manager: Name, Operation: metav1.ManagedFieldsOperationUpdate, Time: &at}}
-		if by := writerOf(s); !strings.Contains(by, other.Manager) {
-			t.Errorf("%s changed it back within the second of our write, and the event names %s", other.Manager, by)
-		}
-	}
-}
-
 // An AWSIAMRole that its user deletes and makes again, with Kubernetes' garbage collector.
 func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	for i := range 5 {
 		r := l.resource("app")
 		r.UID = types.UID(fmt.Sprint("u", i))
@@ -638,7 +635,7 @@ func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
 		l.step(5 * time.Second)
 	}
 	for _, e := range l.rec.events {
-		if strings.HasPrefix(e, ReasonSecretContested) {
+		if strings.HasPrefix(e, v1.ReasonSecretContested) {
 			t.Error(e)
 		}
 	}
@@ -647,8 +644,8 @@ func TestCore_RecreatedAWSIAMRoleIsNoContest(t *testing.T) {
 // An AWSIAMRole whose new role is refused keeps the one that its Secret holds; then a pod comes
 // that may have neither.
 func TestCore_UnentitledPodHasASecretDeletedAtItsFirstLook(t *testing.T) {
-	l := newLab(t)
-	l.may = func(r policy.Request) bool { return r.Role.Name() == "one" && r.Subject.ServiceAccount == "" }
+	l := newFakeCluster(t)
+	l.may = func(r authorization.Request) bool { return r.Role.Name() == "one" && r.Subject.ServiceAccount == "" }
 	l.resource("aws-iam-app")
 	l.reconcile("aws-iam-app")
 	l.change("aws-iam-app", func(r *v1.AWSIAMRole) { r.Spec.RoleReference, r.Generation = "two", 2 })
@@ -668,7 +665,7 @@ func TestCore_UnentitledPodHasASecretDeletedAtItsFirstLook(t *testing.T) {
 
 // Whoever may write Secrets replaces the Secret between STS's answer and the write.
 func TestCore_ReplacedWhileWritten(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.create = func() error { return apierrors.NewAlreadyExists(corev1.Resource("secrets"), "aws-iam-x") } // made by a loop of create and delete
 	for range 60 {
@@ -682,13 +679,13 @@ func TestCore_ReplacedWhileWritten(t *testing.T) {
 
 // A status that another policy refuses for good.
 func TestCore_RefusedStatusIsTriedEverySecond(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.resource("app")
-	before, ok := l.core.r.client.(client.WithWatch)
+	before, ok := l.core.r.secrets.Cached.(client.WithWatch)
 	if !ok {
-		t.Fatalf("the client is a %T", l.core.r.client)
+		t.Fatalf("the client is a %T", l.core.r.secrets.Cached)
 	}
-	l.core.r.client = interceptor.NewClient(before, interceptor.Funcs{
+	l.core.r.secrets.Cached = interceptor.NewClient(before, interceptor.Funcs{
 		SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
 			return apierrors.NewForbidden(corev1.Resource("awsiamroles"), "app", errors.New("policy"))
 		},
@@ -705,14 +702,14 @@ func TestCore_RefusedStatusIsTriedEverySecond(t *testing.T) {
 // The Secret that the controller works with, that no pod asks for, at the first reconcile after a
 // start: which key it works with is known as soon as it asked STS, and IsOwnRole asks.
 func TestCore_SecretInUseAtTheStart(t *testing.T) {
-	l := newLab(t)
+	l := newFakeCluster(t)
 	l.pod("p", "a", "aws-iam-x")
 	l.reconcile("aws-iam-x")
 	key := l.get("aws-iam-x").Annotations[secret.AccessKeyIDAnnotation]
-	l.core.DropPod(types.NamespacedName{Namespace: "ns", Name: "p"})
+	l.pods.Delete(types.NamespacedName{Namespace: "ns", Name: "p"})
 	asked := false
-	l.core.r.isOwnRole = func(context.Context, role.ARN) (bool, error) { asked = true; return true, nil }
-	l.core.r.usesKey = func(id string) bool { return asked && id == key }
+	l.core.r.aws.IsOwnRole = func(context.Context, role.ARN) (bool, error) { asked = true; return true, nil }
+	l.core.r.aws.UsesKey = func(id string) bool { return asked && id == key }
 	l.reconcile("aws-iam-x")
 	if l.get("aws-iam-x") == nil {
 		t.Error("the Secret that the controller works with is deleted")

@@ -10,118 +10,110 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/events"
+	"kube-aws-iam-controller/pkg/renewal"
 )
 
-// A status that could not be written is written again after a second, and then with pauses that
-// double to a minute.
+// A status that could not be written is written again after a second, then with pauses that double
+// to a minute.
 const (
 	statusRetry    = time.Second
 	maxStatusRetry = time.Minute
 )
 
-// recordStatus writes what was decided and what came of it to the AWSIAMRole, if that is news, and returns when to look again.
-func (r *reconciler) recordStatus(ctx context.Context, log logr.Logger, g *gathered, d decision, o outcome, at time.Time) time.Time {
-	if g.resource == nil || (o.failure != nil && o.failure.transient()) {
+// writeStatus writes what was decided and done to the AWSIAMRole, if that is new, and returns when
+// to reconcile again.
+func (r *reconciler) writeStatus(ctx context.Context, s *snapshot, d decision, o outcome, at time.Time) time.Time {
+	if s.resource == nil || (o.failure != nil && o.failure.transient()) {
 		return at
 	}
-	next := g.resource.DeepCopy()
-	next.Status = g.status(d, o)
-	if equality.Semantic.DeepEqual(next.Status, g.resource.Status) {
+	resource := s.resource.DeepCopy()
+	resource.Status = s.status(d, o)
+	if equality.Semantic.DeepEqual(resource.Status, s.resource.Status) {
 		return at
 	}
-	pause := time.Duration(0)
-	if err := r.client.Status().Update(ctx, next); err != nil && ignoreNotFound(err) != nil {
-		pause = min(maxStatusRetry, max(statusRetry, 2*g.known.statusPause))
-		at = earlier(at, g.now.Add(pause))
-		log.V(1).Info("the status could not be written, tried again soon", "error", err.Error())
-	}
-	if pause != g.known.statusPause {
-		r.memory.update(g.name, func(k *record) { k.statusPause = pause })
+	s.next.statusPause = 0
+	if err := client.IgnoreNotFound(r.secrets.Cached.Status().Update(ctx, resource)); err != nil {
+		s.next.statusPause = min(maxStatusRetry, max(statusRetry, 2*s.known.statusPause))
+		at = renewal.Earlier(at, s.now.Add(s.next.statusPause))
+		logr.FromContextOrDiscard(ctx).V(1).Info("the status could not be written, tried again soon", "error", err.Error())
 	}
 	return at
 }
 
-// keepMessage leaves the message of a condition as it is while it says the same: what could not
-// be decided is said in other words with each attempt, such as a port, and each would be one more
-// write.
+// keepMessage leaves the message of a condition as it is while status and reason stay the same:
+// each attempt that could not be decided has other words, such as a port, and each would be one
+// more write.
 func keepMessage(c *metav1.Condition, conditions []metav1.Condition) {
 	was := meta.FindStatusCondition(conditions, c.Type)
-	if was != nil && was.Status == c.Status && was.Reason == c.Reason && (c.Reason == ReasonAuthorizationUnknown || c.Reason == v1.ReasonNotAsked) {
+	if was != nil && was.Status == c.Status && was.Reason == c.Reason && (c.Reason == v1.ReasonAuthorizationUnknown || c.Reason == v1.ReasonNotAsked) {
 		c.Message = was.Message
 	}
 }
 
-// status is what the AWSIAMRole is told. It is pure.
-func (g *gathered) status(d decision, o outcome) v1.AWSIAMRoleStatus {
-	s := *g.resource.Status.DeepCopy()
-	s.ObservedGeneration = new(g.resource.Generation)
-	s.RoleARN, s.Expiration, s.AccessKeyID = "", nil, ""
-	current, roleARN := g.serving(d, o)
+// status returns the status of the AWSIAMRole. It is pure.
+func (s *snapshot) status(d decision, o outcome) v1.AWSIAMRoleStatus {
+	next := *s.resource.Status.DeepCopy()
+	next.ObservedGeneration = new(s.resource.Generation)
+	next.RoleARN, next.Expiration, next.AccessKeyID = "", nil, ""
+	current, roleARN := s.serving(d, o)
 	if current != nil {
-		s.RoleARN, s.Expiration, s.AccessKeyID = roleARN, &metav1.Time{Time: current.Expires}, current.AccessKeyID
+		next.RoleARN, next.Expiration, next.AccessKeyID = roleARN, &metav1.Time{Time: current.Expires}, current.AccessKeyID
 	}
-	for _, c := range g.conditions(d, o, current) {
+	for _, c := range s.conditions(d, o, current) {
 		if c != nil {
-			c.Message = shorten(c.Message) // as it is cached: else it would be written again and again
-			keepMessage(c, s.Conditions)
-			c.ObservedGeneration, c.LastTransitionTime = g.resource.Generation, metav1.Time{Time: g.now}
-			meta.SetStatusCondition(&s.Conditions, *c)
+			c.Message = events.Shorten(c.Message) // the cache has it so: any other would be written again and again
+			keepMessage(c, next.Conditions)
+			c.ObservedGeneration, c.LastTransitionTime = s.resource.Generation, metav1.Time{Time: s.now}
+			meta.SetStatusCondition(&next.Conditions, *c)
 		}
 	}
-	return s
+	return next
 }
 
 // conditions returns those of the AWSIAMRole. One whose Secret others decide over has none of
 // what is in it.
-func (g *gathered) conditions(d decision, o outcome, current *credentials.Credentials) []*metav1.Condition {
-	if g.owner != nil {
-		return []*metav1.Condition{g.ready(d, o, current), g.authorized(d), g.fullDuration()}
+func (s *snapshot) conditions(d decision, o outcome, current *credentials.Credentials) []*metav1.Condition {
+	if s.owner != nil {
+		return []*metav1.Condition{s.ready(d, o, current), s.authorized(d), s.fullDuration()}
 	}
-	reason, note := g.ofResource.rejection()
+	reason, note := s.ofResource.rejection()
 	ready := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason, Message: note}
-	return []*metav1.Condition{ready, g.authorized(d)}
+	return []*metav1.Condition{ready, s.authorized(d)}
 }
 
-// rejection returns why a claim is rejected, as reason and message.
-func (c *claim) rejection() (reason, note string) {
-	if c.problem != nil {
-		return ReasonInvalidRole, c.problem.Error()
-	}
-	if c.unknown != nil {
-		return ReasonAuthorizationUnknown, c.unknown.Error()
-	}
-	return ReasonRoleForbidden, c.verdict.Reason
-}
-
-// serving are the credentials that are in the Secret now, and whose they are; nil if there are none that are of any use.
-func (g *gathered) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
+// serving returns the credentials that are in the Secret now, and the role that they are of; nil if
+// there are none that pods can use.
+func (s *snapshot) serving(d decision, o outcome) (current *credentials.Credentials, roleARN string) {
 	switch {
-	case g.owner == nil:
+	case s.owner == nil:
 		return nil, ""
 	case o.issued != nil:
-		return o.issued, g.target.Session.Role.String()
-	case g.held == nil || g.held.dead(g.now) || (d.verb == remove && o.failure == nil):
+		return o.issued, s.target.Session.Role.String()
+	case s.current == nil || s.current.dead(s.now) || (d.action == actionDelete && o.failure == nil):
 		return nil, ""
 	default:
-		return &g.held.credentials, g.held.role
+		return &s.current.credentials, s.current.role
 	}
 }
 
-// ready tells whether there are good credentials, and why there are none or why they are not renewed.
-func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials) *metav1.Condition {
-	c := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1.ReasonIssued, Message: fmt.Sprintf("Secret %q has credentials of the role, and is renewed before they expire", g.name.Name)}
+// ready returns whether there are good credentials, and why there are none or why they are not
+// renewed.
+func (s *snapshot) ready(d decision, o outcome, current *credentials.Credentials) *metav1.Condition {
+	c := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1.ReasonIssued, Message: fmt.Sprintf("Secret %q has credentials of the role, and is renewed before they expire", s.name.Name)}
 	switch {
 	case o.failure != nil:
 		c.Reason, c.Message = o.failure.reason, o.failure.note
-	case d.verb == remove && d.reason == reasonExpired:
+	case d.action == actionDelete && d.reason == reasonExpired:
 		c.Reason, c.Message = v1.ReasonExpired, "The credentials have expired and could not be renewed: "+d.note
-	case d.verb == remove || d.verb == refuse:
+	case d.action == actionDelete || d.action == actionReject:
 		c.Reason, c.Message = d.reason, d.note
 	case d.note != "": // the seed, which is kept whatever happens
-		c.Reason, c.Message = ReasonGetCredentialsFailed, d.note
+		c.Reason, c.Message = v1.ReasonGetCredentialsFailed, d.note
 	}
 	if current == nil {
 		c.Status = metav1.ConditionFalse
@@ -129,46 +121,38 @@ func (g *gathered) ready(d decision, o outcome, current *credentials.Credentials
 	return c
 }
 
-// authorized says whether the resource may have its role; nil if that is not known at the moment,
-// and does not matter yet.
-func (g *gathered) authorized(d decision) *metav1.Condition {
+// authorized returns whether the resource has the right to its role; nil if that is not known at
+// the moment, and does not matter yet.
+func (s *snapshot) authorized(d decision) *metav1.Condition {
 	c := &metav1.Condition{Type: v1.ConditionAuthorized, Status: metav1.ConditionUnknown, Reason: v1.ReasonNotAsked}
-	of := g.ofResource
-	unknown := cmp.Or(of.blocked, of.unknown)
+	of := s.ofResource
+	unknown := cmp.Or(of.blocked, of.ruling.Unknown)
 	switch {
 	case of.problem != nil:
 		c.Message = of.problem.Error()
-	case unknown != nil && d.verb == keep && reasonOf(g.resource, v1.ConditionAuthorized) != "":
+	case unknown != nil && d.action == actionNone && meta.FindStatusCondition(s.resource.Status.Conditions, c.Type) != nil:
 		return nil
 	case unknown != nil:
 		c.Message = unknown.Error()
-	case of.wouldRefuse != "":
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, dryRun+of.wouldRefuse
-	case of.verdict.Allowed:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, of.verdict.Reason
+	case of.ruling.WouldRefuse != "":
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1.ReasonRoleForbidden, events.DryRun+of.ruling.WouldRefuse
+	case of.ruling.Decision.Allowed:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAllowed, of.ruling.Decision.Message()
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRoleForbidden, of.verdict.Reason
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1.ReasonRoleForbidden, of.ruling.Decision.Message()
 	}
 	return c
 }
 
-// fullDuration tells whether the session is as long as was asked for; nil if that is not known.
-func (g *gathered) fullDuration() *metav1.Condition {
-	switch {
-	case g.target.Session.Role.IsZero():
+// fullDuration returns whether the session is as long as was asked for; nil if that is not known.
+func (s *snapshot) fullDuration() *metav1.Condition {
+	if s.target.Session.Role.IsZero() {
 		return nil
-	case g.target.Session.Duration < g.duration:
-		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionFalse, Reason: v1.ReasonRoleChaining, Message: fmt.Sprintf(
-			"The session is cut from %s to %s: AWS allows no more where a role is assumed by a role (role chaining), as the controller is", g.duration, g.target.Session.Duration)}
-	default:
-		return &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionTrue, Reason: v1.ReasonAsRequested}
 	}
-}
-
-// reasonOf is the reason of a condition as the API server has it.
-func reasonOf(r *v1.AWSIAMRole, condition string) string {
-	if c := meta.FindStatusCondition(r.Status.Conditions, condition); c != nil {
-		return c.Reason
+	c := &metav1.Condition{Type: v1.ConditionFullSessionDuration, Status: metav1.ConditionTrue, Reason: v1.ReasonAsRequested}
+	if got := s.target.Session.Duration; got < s.duration {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1.ReasonRoleChaining, fmt.Sprintf(
+			"The session is cut from %s to %s: AWS allows no more where a role is assumed by a role (role chaining), as the controller is", s.duration, got)
 	}
-	return ""
+	return c
 }

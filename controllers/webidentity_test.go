@@ -1,185 +1,224 @@
-package controllers_test
+package controllers
 
 import (
-	"crypto"
-	"encoding/json"
+	"context"
+	"encoding/base64"
 	"errors"
-	"io"
-	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
-	"kube-aws-iam-controller/controllers"
+	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
-	awsrole "kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/request"
+	"kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/secret"
+	"kube-aws-iam-controller/pkg/secret/keys"
+	"kube-aws-iam-controller/pkg/webidentity"
 )
 
-const (
-	audience       = "sts.amazonaws.com"
-	controllerRole = "arn:aws:iam::" + account + ":role/" + controllers.Name
-	appRole        = "arn:aws:iam::" + account + ":role/app"
-)
-
-// webIdentity makes the controllers that are started from now on a role, by a token of the API server in a file, which is not there yet. STS verifies
-// tokens with the keys that the API server publishes, and the role lets in the controller's ServiceAccount only.
-func (w *world) webIdentity() (file string) {
-	w.t.Helper()
-	file = filepath.Join(w.t.TempDir(), "token")
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_MAX_ATTEMPTS": "1",
-		"AWS_WEB_IDENTITY_TOKEN_FILE": file, "AWS_ROLE_ARN": controllerRole,
-	} {
-		w.t.Setenv(name, value)
-	}
-	w.trustAPIServer()
-	subject := "system:serviceaccount:" + w.namespace + ":" + controllers.Name
-	w.sts.Trust(controllerRole, func(c ststest.Call) bool { return c.Subject == subject })
-	for _, name := range []string{controllers.Name, "other"} {
-		w.must(w.Create(w.t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}))
-	}
-	return file
+// webIdentityCluster is a fakeCluster whose ServiceAccounts get their roles by tokens of their own,
+// and whose controller has no AWS identity.
+type webIdentityCluster struct {
+	*fakeCluster
+	// uid is that of the ServiceAccount in the API server, which can be ahead of what is watched.
+	uid      string
+	tokenErr error
+	confined error
+	tokens   []authenticationv1.TokenRequest
 }
 
-// trustAPIServer does what AWS does with an OIDC provider: it fetches the issuer's keys.
-func (w *world) trustAPIServer() {
-	w.t.Helper()
-	keys, err := ststest.ParseJWKS(w.fetch("/openid/v1/jwks"))
-	w.must(err)
-	w.sts.TrustIssuer(w.issuer(), keys)
-}
+var errNoIdentity = credentials.NewError(credentials.Absent, "NoCredentials", "the controller has no AWS credentials of its own")
 
-// issuer is what the API server calls itself in its tokens.
-func (w *world) issuer() string {
-	w.t.Helper()
-	var discovered struct {
-		Issuer string `json:"issuer"`
-	}
-	w.must(json.Unmarshal(w.fetch("/.well-known/openid-configuration"), &discovered))
-	return discovered.Issuer
-}
-
-// fetch gets a document of the API server.
-func (w *world) fetch(path string) []byte {
-	w.t.Helper()
-	client, err := rest.HTTPClientFor(admin)
-	w.must(err)
-	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, strings.TrimSuffix(admin.Host, "/")+path, http.NoBody)
-	w.must(err)
-	answer, err := client.Do(request)
-	w.must(err)
-	text, err := io.ReadAll(answer.Body)
-	if err := errors.Join(err, answer.Body.Close()); err != nil || answer.StatusCode != http.StatusOK {
-		w.t.Fatalf("GET %s: %s %s %v", path, answer.Status, text, err)
-	}
-	return text
-}
-
-// putToken does what the kubelet does: it has the API server make a token of a ServiceAccount, and puts it into the file in one piece.
-func (w *world) putToken(file, serviceAccount, audience string, life time.Duration) {
-	w.t.Helper()
-	seconds := int64(life.Seconds())
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &seconds}}
-	of := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: serviceAccount}}
-	w.must(w.SubResource("token").Create(w.t.Context(), of, request))
-	w.must(os.WriteFile(file+".new", []byte(request.Status.Token), 0o600))
-	w.must(os.Rename(file+".new", file))
-}
-
-// A controller that starts before its token is there says so, waits, and then serves. It keeps no secret of its own.
-func TestWebIdentityOfTheCluster(t *testing.T) {
-	w := newWorld(t)
-	file := w.webIdentity()
-	w.sts.Trust(appRole, func(c ststest.Call) bool { return c.CallerRoleARN == controllerRole })
-	w.start()
-	w.pod("app", role("app"))
-	w.event("Warning GetCredentialsFailed app:", "the file "+file+" of AWS_WEB_IDENTITY_TOKEN_FILE does not exist", "projected volume")
-
-	w.putToken(file, controllers.Name, audience, time.Hour)
-	w.wait("aws-iam-app")
-	for _, operation := range []string{"AssumeRoleWithWebIdentity", "AssumeRole"} {
-		if w.metric("sts_requests_total", "operation", operation, "code", "OK") != 1 {
-			t.Errorf("%s is not counted", operation)
+func newWebIdentityCluster(t *testing.T) *webIdentityCluster {
+	t.Helper()
+	l := &webIdentityCluster{fakeCluster: newFakeCluster(t), uid: "uid-1"}
+	l.may = func(authorization.Request) bool { return false } // no right in the cluster is asked for
+	clientset := fake.NewClientset()
+	clientset.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		create, ok := action.(clienttesting.CreateActionImpl)
+		asked, isRequest := create.Object.(*authenticationv1.TokenRequest)
+		if !ok || !isRequest || create.Name != "orders" || action.GetSubresource() != "token" {
+			t.Errorf("unexpected %v", action)
 		}
+		l.tokens = append(l.tokens, *asked)
+		if l.tokenErr != nil {
+			return true, nil, l.tokenErr
+		}
+		payload := fmt.Sprintf(`{"kubernetes.io":{"serviceaccount":{"uid":%q}}}`, l.uid)
+		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
+			Token: "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2VjcmV0",
+		}}, nil
+	})
+	aws := &l.core.r.aws
+	assume := aws.Assumer.Assume
+	none := func(context.Context) (credentials.Caller, error) { return credentials.Caller{}, errNoIdentity }
+	aws.Assumer.Caller, aws.SeedAssumer.Caller, aws.Base = none, none, func() role.Base { return role.Base{} }
+	aws.IsOwnRole = func(context.Context, role.ARN) (bool, error) { return false, errNoIdentity }
+	aws.IsKnownOwnRole = func(r role.ARN) bool { return r.Name() == "controller" }
+	l.core.r.webIdentity = &webidentity.Issuer{
+		Accounts: clientset.CoreV1(), Audiences: []string{"sts.amazonaws.com", "allowed"}, AWS: *aws,
+		Confined: func(context.Context) error { return l.confined },
+		Rejected: func(context.Context, string, credentials.Redacted) error { return nil },
+		AssumeBy: func(ctx context.Context, s credentials.Session, token func(context.Context) (credentials.Redacted, error)) (credentials.Credentials, error) {
+			if _, err := token(ctx); err != nil {
+				return credentials.Credentials{}, err
+			}
+			return assume(ctx, s)
+		},
+	}
+	return l
+}
+
+func TestWebIdentity_NeedsNeitherIdentityNorRight(t *testing.T) {
+	l := newWebIdentityCluster(t)
+	l.account("orders", "uid-1", request.RoleARNAnnotation, stackRole, request.DurationAnnotation, "43200")
+	l.pod("p", "orders", "aws-iam.orders")
+	l.reconcile("aws-iam.orders")
+	s := l.get("aws-iam.orders")
+	if s == nil || string(s.Data[keys.RoleARN]) != stackRole || s.Annotations[secret.ServiceAccountUIDAnnotation] != "uid-1" {
+		t.Fatalf("the Secret is %+v, the events %v", s, l.rec.events)
+	}
+	if l.reviews != 0 || l.sessions[0].Duration != 12*time.Hour {
+		t.Errorf("%d reviews, the session is %+v", l.reviews, l.sessions[0])
+	}
+	if spec := l.tokens[0].Spec; len(spec.Audiences) != 1 || spec.Audiences[0] != "sts.amazonaws.com" || *spec.ExpirationSeconds != 600 || l.tokens[0].UID != "uid-1" {
+		t.Errorf("the token is asked for by %+v", l.tokens[0])
+	}
+	for range 11 * 60 { // renewed in time, and deleted once no pod asks for it
+		l.step(time.Minute)
+		l.reconcile("aws-iam.orders")
+	}
+	if l.sts < 3 || l.sts > 7 {
+		t.Errorf("%d sessions of 12 hours within 11", l.sts)
+	}
+	l.pods.Delete(types.NamespacedName{Namespace: "ns", Name: "p"})
+	l.reconcile("aws-iam.orders")
+	l.step(6 * time.Minute)
+	l.reconcile("aws-iam.orders")
+	if l.get("aws-iam.orders") != nil {
+		t.Error("the Secret stays")
 	}
 }
 
-func TestTokensOfTheClusterThatSTSRefuses(t *testing.T) {
-	target, err := awsrole.ParseARN(appRole)
-	if err != nil {
-		t.Fatal(err)
+func TestWebIdentity_OthersNeedTheIdentity(t *testing.T) {
+	l := newWebIdentityCluster(t)
+	l.pod("p", "orders", "aws-iam-app")
+	l.reconcile("aws-iam-app")
+	if l.rec.count(v1.ReasonGetCredentialsFailed) != 1 || l.sts != 0 {
+		t.Errorf("%d sessions, the events %v", l.sts, l.rec.events)
+	}
+	resource := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "r"}, Spec: v1.AWSIAMRoleSpec{RoleReference: stackRole}}
+	l.must(l.store.Create(t.Context(), resource))
+	l.reconcile("r")
+	l.must(l.store.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "r"}, resource))
+	if c := meta.FindStatusCondition(resource.Status.Conditions, v1.ConditionReady); c == nil || c.Reason != v1.ReasonGetCredentialsFailed {
+		t.Errorf("the AWSIAMRole is %q", c)
+	}
+}
+
+func TestWebIdentity_NameWithoutBase(t *testing.T) {
+	l := newWebIdentityCluster(t)
+	l.account("orders", "uid-1", request.RoleAnnotation, "app")
+	l.pod("p", "orders", "aws-iam.orders")
+	l.reconcile("aws-iam.orders")
+	if l.rec.count(v1.ReasonGetCredentialsFailed) != 1 || !strings.Contains(l.rec.events[0], "--base-role-arn") || l.sts != 0 {
+		t.Errorf("%d sessions, the events %v", l.sts, l.rec.events)
+	}
+	base, err := role.ParseBase("arn:aws:iam::123456789012:role/")
+	l.must(err)
+	l.core.r.webIdentity.AWS.Base = func() role.Base { return base }
+	l.step(time.Minute)
+	l.reconcile("aws-iam.orders")
+	if l.get("aws-iam.orders") == nil {
+		t.Errorf("the events %v", l.rec.events)
+	}
+}
+
+func TestWebIdentity_Refused(t *testing.T) {
+	forbidden := func(why string) error {
+		return apierrors.NewForbidden(authenticationv1.Resource("serviceaccounts"), "orders", errors.New(why))
 	}
 	for _, c := range []struct {
-		says, code  string
-		spoil, mend func(w *world, file string)
-		names       []string
+		name        string
+		annotations []string
+		spoil       func(*webIdentityCluster)
+		reason      string
+		says        string
+		asked       int // tokens
 	}{
-		{
-			"another audience", "InvalidIdentityToken",
-			func(w *world, file string) { w.putToken(file, controllers.Name, "vault", time.Hour) },
-			func(w *world, file string) { w.putToken(file, controllers.Name, audience, time.Hour) },
-			[]string{"Incorrect token audience", `audience "[vault]"`},
-		},
-		{
-			"another ServiceAccount", "AccessDenied",
-			func(w *world, file string) { w.putToken(file, "other", audience, time.Hour) },
-			func(w *world, file string) { w.putToken(file, controllers.Name, audience, time.Hour) },
-			[]string{":other\"", "trust policy"},
-		},
-		{
-			"an expired token, which the kubelet did not replace in time", "ExpiredTokenException",
-			func(w *world, file string) {
-				w.putToken(file, controllers.Name, audience, 10*time.Minute)
-				w.sts.SetMaxSkew(0)
-				w.sts.SetClock(func() time.Time { return time.Now().Add(time.Hour) })
-			},
-			func(w *world, file string) { w.putToken(file, controllers.Name, audience, 3*time.Hour) },
-			[]string{"kubelet"},
-		},
-		{
-			"keys that the issuer does not publish, as after their rotation", "InvalidIdentityToken",
-			func(w *world, file string) {
-				w.putToken(file, controllers.Name, audience, time.Hour)
-				w.sts.TrustIssuer(w.issuer(), func(string) (crypto.PublicKey, error) { return nil, errors.New("no such key") })
-			},
-			func(w *world, _ string) { w.trustAPIServer() },
-			[]string{"verification key", "whose keys AWS can fetch"},
-		},
+		{"an audience that is not allowed", []string{request.AudienceAnnotation, "vault"}, nil, v1.ReasonInvalidRole, "audience not allowed", 0},
+		{"the controller's own role", []string{request.RoleAnnotation, "arn:aws:iam::123456789012:role/controller"}, nil, v1.ReasonInvalidRole, "is the controller's own", 0},
+		{"no right to request tokens", nil, func(l *webIdentityCluster) { l.tokenErr = forbidden("no such right") }, v1.ReasonGetCredentialsFailed, "install config/components/web-identity-per-serviceaccount", 1},
+		{"refused by the policy", nil, func(l *webIdentityCluster) { l.tokenErr = forbidden("ValidatingAdmissionPolicy 'x' denied request") }, v1.ReasonGetCredentialsFailed, "--web-identity-audience", 1},
+		{"a policy that is not in force", nil, func(l *webIdentityCluster) {
+			l.confined = credentials.NewError(credentials.Absent, "PolicyNotInForce", "not in force")
+		}, v1.ReasonGetCredentialsFailed, "not in force", 0},
+		{"a ServiceAccount of another UID", nil, func(l *webIdentityCluster) { l.uid = "uid-2" }, v1.ReasonGetCredentialsFailed, "deleted and created again", 1},
+		{"a ServiceAccount of another UID, seen by the API server", nil, func(l *webIdentityCluster) {
+			l.tokenErr = apierrors.NewConflict(authenticationv1.Resource("serviceaccounts"), "orders", errors.New("the UID"))
+		}, v1.ReasonGetCredentialsFailed, "deleted and created again", 1},
+		{"a deleted ServiceAccount", nil, func(l *webIdentityCluster) {
+			l.tokenErr = apierrors.NewNotFound(authenticationv1.Resource("serviceaccounts"), "orders")
+		}, v1.ReasonGetCredentialsFailed, "ServiceAccount ns/orders does not exist", 1},
+		{"an API server that is away", nil, func(l *webIdentityCluster) { l.tokenErr = apierrors.NewServiceUnavailable("away") }, v1.ReasonGetCredentialsFailed, "tried again", 1},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			w := newWorld(t)
-			file := w.webIdentity()
-			c.spoil(w, file)
-			now := time.Now()
-			client, err := credentials.New(t.Context(), credentials.Options{QPS: 300, Now: func() time.Time { return now }})
-			w.must(err)
-			assume := func() error {
-				_, err := client.Assume(t.Context(), credentials.Session{Role: target, Name: "test", Duration: time.Hour})
-				return err
+		t.Run(c.name, func(t *testing.T) {
+			l := newWebIdentityCluster(t)
+			l.account("orders", "uid-1", append([]string{request.RoleARNAnnotation, stackRole}, c.annotations...)...)
+			l.pod("p", "orders", "aws-iam.orders")
+			if c.spoil != nil {
+				c.spoil(l)
 			}
-			err = assume()
-			known, ok := errors.AsType[*credentials.Error](err)
-			if !ok || known.Code != c.code || strings.Contains(err.Error(), "\n") || !containsAll(err.Error(), append(c.names, controllerRole, c.code)) {
-				t.Fatalf("got %v, want %s with %q", err, c.code, c.names)
+			l.reconcile("aws-iam.orders")
+			if l.get("aws-iam.orders") != nil || l.sts != 0 || len(l.tokens) != c.asked {
+				t.Errorf("%d sessions, %d tokens", l.sts, len(l.tokens))
 			}
-			token, readErr := os.ReadFile(file) //nolint:gosec // the test wrote it
-			w.must(readErr)
-			if slices.ContainsFunc(strings.Split(string(token), "."), func(part string) bool { return strings.Contains(err.Error(), part) }) {
-				t.Errorf("the token is told: %v", err)
+			if l.rec.count(c.reason) != 1 || !strings.Contains(l.rec.events[0], c.says) || len(l.rec.events) != 1 {
+				t.Errorf("the events are %q", l.rec.events)
 			}
-
-			c.mend(w, file)
-			now = now.Add(credentials.CallerRetry)
-			w.must(assume())
 		})
+	}
+}
+
+func TestWebIdentity_AllowedAudience(t *testing.T) {
+	l := newWebIdentityCluster(t)
+	l.account("orders", "uid-1", request.RoleARNAnnotation, stackRole, request.AudienceAnnotation, "allowed")
+	l.pod("p", "orders", "aws-iam.orders")
+	l.reconcile("aws-iam.orders")
+	if l.get("aws-iam.orders") == nil || l.tokens[0].Spec.Audiences[0] != "allowed" {
+		t.Errorf("the tokens are %+v, the events %v", l.tokens, l.rec.events)
+	}
+}
+
+// What lives stays while tokens are refused, and is deleted when it is dead.
+func TestWebIdentity_KeepsWhatLives(t *testing.T) {
+	l := newWebIdentityCluster(t)
+	l.account("orders", "uid-1", request.RoleARNAnnotation, stackRole)
+	l.pod("p", "orders", "aws-iam.orders")
+	l.reconcile("aws-iam.orders")
+	l.tokenErr = apierrors.NewServiceUnavailable("away")
+	for range 54 {
+		l.step(time.Minute)
+		l.reconcile("aws-iam.orders")
+	}
+	if l.get("aws-iam.orders") == nil {
+		t.Fatal("deleted")
+	}
+	l.step(2 * time.Minute)
+	l.reconcile("aws-iam.orders")
+	if l.get("aws-iam.orders") != nil {
+		t.Error("a pod could start on dead credentials")
 	}
 }

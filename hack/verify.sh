@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Fails unless what is generated is up to date, manifests build, and packages
-# import only what they may. It regenerates in a copy and compares, so it
-# neither touches the tree nor minds work in progress in it. Called by make
-# verify, which builds the tools.
+# Fails unless generated files are up to date, manifests build, and comments and texts keep to the
+# style. It regenerates in a copy of the tree and compares, so it
+# changes nothing and includes work in progress. Called by make verify, which builds the tools.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Everything that is, or could be, committed.
+# files prints all files that are, or could be, committed.
 files() {
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
 		if [[ -e $file ]]; then printf '%s\0' "$file"; fi
@@ -44,7 +43,9 @@ manifests() {
 
 check "generated code and manifests, format and go.mod are up to date" regenerated
 check "every kustomization builds" manifests
-check "packages import only what they may" go run ./hack/imports
+check "the checks of comments and words find what they look for" hack/prose/test.sh
+check "comments are at most 100 columns wide" hack/prose/check.sh width
+check "words are plain" hack/prose/check.sh words
 
 if ((${#failed[@]})); then
 	printf 'verify: FAILED: %s\n' "${failed[@]}" >&2

@@ -26,7 +26,8 @@ echo "Installing the AWS CLI $version for the tests of scripts/. This happens on
 python3 -m venv --clear "$folder/venv" >&2 || give_up "python3 -m venv failed"
 "$folder/venv/bin/pip" --quiet --disable-pip-version-check install --retries 1 --require-hashes -r "$here/requirements.txt" >&2 ||
 	give_up "pip could not install it"
-# Last, and alone, so that half an installation is none and nothing else of Python's gets on the PATH.
+# Last, and alone, so that half an installation is none and nothing else of Python's gets on the
+# PATH.
 mkdir -p "$folder/bin"
 ln -sf ../venv/bin/aws "$folder/bin/aws"
 echo "$folder/bin"

@@ -1,5 +1,6 @@
-// Command demo shows the main job on this machine: a real API server, an STS double, the real controller as a process of its own, and an AWS SDK
-// that lives on what the controller writes. It needs no cluster, no AWS account and no root, and leaves nothing behind.
+// Command demo shows the main job on this machine: a real API server, an STS double, the real
+// controller as a process of its own, and an AWS SDK that lives on what the controller writes. It
+// needs no cluster, no AWS account and no root, and leaves nothing behind.
 package main
 
 import (
@@ -8,18 +9,20 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
-	"kube-aws-iam-controller/hack/sandbox"
+	"kube-aws-iam-controller/test/env"
 )
 
 const (
 	// sessionLifetime is short, so that a refresh can be watched.
 	sessionLifetime = 12 * time.Second
-	// patience is how long any one step may take.
-	patience = time.Minute
+	// timeout is the limit of each step.
+	timeout = time.Minute
 )
 
 func main() {
@@ -42,64 +45,75 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := sandbox.Isolate(dir); err != nil {
+	if err := env.Isolate(dir); err != nil {
 		return err
 	}
 
 	title("Starting an API server, an STS double and the controller")
 	ctx, cancel := context.WithCancel(ctx)
-	w, err := start(dir, controller)
+	e, err := start(dir, controller)
 	defer func() {
 		cancel() // an API server waits for its watches before it ends
-		err = errors.Join(err, w.stop(err != nil))
+		err = errors.Join(err, e.stop(err != nil))
 	}()
 	if err != nil {
 		return err
 	}
 
-	title("Creating the pods and AWSIAMRoles of " + samples + ", and the RBAC that lets them have their roles")
-	told, err := w.tell(ctx)
+	title("Creating the pods, AWSIAMRoles and RBAC rules of " + samples)
+	w, err := e.watch(ctx)
 	if err != nil {
 		return err
 	}
-	if err := w.Create(ctx, samples, mountPath, w.mount); err != nil {
+	if err := e.Create(ctx, samples, mountPath, e.mount); err != nil {
 		return err
 	}
-	if err := told.await(ctx, "a good Secret for every pod", (*story).complete); err != nil {
+	if err := w.await(ctx, "there is a Secret for every pod", (*watcher).complete); err != nil {
 		return err
 	}
 
-	title("An unmodified aws-sdk-go-v2 with nothing but AWS_SHARED_CREDENTIALS_FILE")
-	if err := w.prove(ctx); err != nil {
+	title("Calling STS with aws-sdk-go-v2, which is configured by AWS_SHARED_CREDENTIALS_FILE alone")
+	if err := e.useSDK(ctx); err != nil {
 		return err
 	}
 	if keep {
-		return w.keep(ctx)
+		return e.keep(ctx)
 	}
 
 	title("Deleting the pods and AWSIAMRoles")
-	if err := w.deleteSamples(ctx); err != nil {
+	if err := e.deleteSamples(ctx); err != nil {
 		return err
 	}
-	if err := told.await(ctx, "every Secret gone", (*story).empty); err != nil {
+	if err := w.await(ctx, "all Secrets are deleted", (*watcher).empty); err != nil {
 		return err
 	}
-	title("Done: every pod had its role, through a refresh, and nothing is left")
+	title("Done. Every pod got its role, the SDK followed a refresh, and all Secrets are deleted")
+	fmt.Println("To look at it with kubectl, run: make demo KEEP=1")
 	return nil
 }
 
-// keep waits for Ctrl-C.
-func (w *world) keep(ctx context.Context) error {
-	title("All of it stays up until Ctrl-C. Look at it from another terminal:")
-	fmt.Printf("  export KUBECONFIG=%s\n  kubectl get pods,secrets --namespace %s\n  kubectl describe pod orders --namespace %s\n", w.kubeconfig, namespace, namespace)
-	fmt.Printf("  tail -f %s\n\n", w.controller.Log)
+// keep prints how to look at the cluster, and waits for Ctrl-C.
+func (e *environment) keep(ctx context.Context) error {
+	title("Everything stays up until Ctrl-C. Look at it from another terminal:")
+	fmt.Printf("  export KUBECONFIG=%s\n  %s get pods,secrets --namespace %s\n  %[2]s describe pod orders --namespace %[3]s\n",
+		e.kubeconfig, kubectl(), namespace)
+	fmt.Printf("  tail -f %s\n\n", e.controller.Log)
+	fmt.Print("The pods stay Pending, because this cluster has no kubelet that runs them.\n\n")
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-w.controller.Exited:
-		w.controller.Exited <- err
-		return fmt.Errorf("the controller has ended: %w", err)
+	case err := <-e.controller.Exited:
+		e.controller.Exited <- err
+		return fmt.Errorf("the controller has exited: %w", err)
 	}
+}
+
+// kubectl returns the path of the kubectl beside the API server, or its name if there is none.
+func kubectl() string {
+	if path, err := exec.LookPath(filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")); err == nil {
+		return path
+	}
+	return "kubectl"
 }
 
 func title(s string) { fmt.Printf("\n== %s\n", s) }

@@ -11,8 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// writeArchive writes an OCI image layout as one file. Nothing is left of one
-// that could not be finished.
+// writeArchive writes an OCI image layout as one file. On an error it leaves no file.
 func writeArchive(path string, index v1.ImageIndex, fullName string) error {
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {

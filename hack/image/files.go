@@ -15,8 +15,8 @@ import (
 // program is the controller's name, among the binaries and in the image.
 const program = "kube-aws-iam-controller"
 
-// user is whom the image runs as: numbers, so that the kubelet can tell that it
-// is not root (runAsNonRoot).
+// user is the user and group that the image runs as: numbers, so that the kubelet sees that it is
+// not root (runAsNonRoot).
 const user = "65532:65532"
 
 const (
@@ -24,16 +24,15 @@ const (
 	group  = "root:x:0:\nnonroot:x:65532:\n"
 )
 
-// file is a file or folder of the image. All are root's.
+// file is a file or folder of the image. root owns all of them.
 type file struct {
 	path    string // below the root
 	mode    fs.FileMode
 	content []byte
 }
 
-// baseFiles are the same in every version and on every platform, sorted by
-// path. There is no nsswitch.conf: without one Go asks /etc/hosts first, then
-// DNS.
+// baseFiles returns what is the same in every version and on every platform, sorted by path. There
+// is no nsswitch.conf: without one Go asks /etc/hosts first, then DNS.
 func baseFiles() []file {
 	const folder = fs.ModeDir | 0o755
 	return []file{
@@ -47,9 +46,8 @@ func baseFiles() []file {
 	}
 }
 
-// roots are the certification authorities that Mozilla trusts without reserve,
-// as PEM. It trusts some only for what they signed before a certain day. A file
-// cannot say so, and to trust them for everything would be too much.
+// roots returns the certificates of the authorities that Mozilla trusts without a constraint, as
+// PEM. It trusts some only for what they signed before a certain day, which a file cannot express.
 func roots() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
@@ -61,9 +59,14 @@ func roots() []byte {
 	return out.Bytes()
 }
 
-// programFiles are what differs between versions and platforms.
+// binary returns the path of the program for a platform.
+func (b *build) binary(platform v1.Platform) string {
+	return filepath.Join(b.binaries, filepath.FromSlash(platform.String()), program)
+}
+
+// programFiles returns what differs between versions and platforms.
 func (b *build) programFiles(platform v1.Platform) ([]file, error) {
-	binary, err := os.ReadFile(filepath.Join(b.binaries, filepath.FromSlash(platform.String()), program))
+	binary, err := os.ReadFile(b.binary(platform))
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// build is what the image is made from, on every platform.
+// build is the input of the image.
 type build struct {
 	binaries string // folder
 	version  string
@@ -22,7 +22,7 @@ type build struct {
 	created  time.Time
 }
 
-// index is the image for all platforms.
+// index returns the image for all platforms.
 func (b *build) index(platforms []v1.Platform) (v1.ImageIndex, error) {
 	base, err := layer(baseFiles())
 	if err != nil {
@@ -39,8 +39,7 @@ func (b *build) index(platforms []v1.Platform) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// image is the image for one platform: the base, which versions share, and the
-// program.
+// image returns the image for one platform: the base, which versions share, and the program.
 func (b *build) image(platform v1.Platform, base v1.Layer) (v1.Image, error) {
 	files, err := b.programFiles(platform)
 	if err != nil {
@@ -80,8 +79,8 @@ func (b *build) config(platform v1.Platform) *v1.ConfigFile {
 	}
 }
 
-// epoch is when every file was last changed: layers with the same content are
-// then the same layer, of whatever version.
+// epoch is the modification time of every file, so that layers with the same content have the same
+// digest in every version.
 var epoch = time.Unix(0, 0).UTC()
 
 func layer(files []file) (v1.Layer, error) {

@@ -1,6 +1,7 @@
-// Command image packs the controller's binaries as a container image: into an
-// OCI archive, to a registry, or, for the Dockerfile, into a folder. It needs
-// no container engine and no root, and the same input gives the same bytes.
+// Command image packs the controller's binaries as a container image: into an OCI archive, to a
+// registry, or, for the Dockerfile, into a folder. With an image goes an SBOM for each platform,
+// beside the archive and as a referrer in the registry. The command needs no container engine and
+// no root, and the same input gives the same bytes.
 package main
 
 import (
@@ -26,7 +27,7 @@ func main() {
 	}
 }
 
-// options are what the command line says.
+// options are those of the command line.
 type options struct {
 	tag       string
 	platforms string
@@ -41,12 +42,12 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&o.tag, "tag", "", "what to call the image, such as registry.example.org/kube-aws-iam-controller:v1")
-	flags.StringVar(&o.platforms, "platforms", "", "comma-separated `os/architecture`s to pack")
+	flags.StringVar(&o.platforms, "platforms", "", "comma-separated list of `os/architecture` to pack")
 	flags.StringVar(&o.build.binaries, "binaries", "bin", "`folder` with os/architecture/"+program+" in it")
 	flags.StringVar(&o.build.version, "version", "dev", "version, for the labels")
 	flags.StringVar(&o.build.revision, "revision", "", "commit, for the labels")
 	created := flags.Int64("created", 0, "when the image was made, in `seconds` since 1970")
-	flags.StringVar(&o.archive, "archive", "", "OCI archive to write: a `file`")
+	flags.StringVar(&o.archive, "archive", "", "OCI archive to write: a `file`; SBOMs go beside it")
 	flags.BoolVar(&o.push, "push", false, "push to the tag's registry, logged in as docker or podman is")
 	flags.StringVar(&o.rootfs, "rootfs", "", "new `folder` to write the root file system of one platform into")
 	if err := flags.Parse(args); err != nil {
@@ -97,7 +98,7 @@ func parsePlatforms(list string) ([]v1.Platform, error) {
 	return platforms, nil
 }
 
-// writeRootfs does what --rootfs says.
+// writeRootfs does what --rootfs asks for.
 func (o *options) writeRootfs(platforms []v1.Platform) error {
 	if len(platforms) != 1 {
 		return fmt.Errorf("--rootfs is for one platform, and --platforms has %d", len(platforms))
@@ -109,8 +110,7 @@ func (o *options) writeRootfs(platforms []v1.Platform) error {
 	return writeFolder(o.rootfs, append(baseFiles(), files...))
 }
 
-// publish does what --archive and --push say, and prints the reference by which
-// to pull just this image.
+// publish does what --archive and --push ask for, and prints the reference of this very image.
 func (o *options) publish(ctx context.Context, platforms []v1.Platform, out io.Writer) error {
 	tag, err := name.NewTag(o.tag)
 	if err != nil {
@@ -131,18 +131,30 @@ func (o *options) publish(ctx context.Context, platforms []v1.Platform, out io.W
 		if err := writeArchive(o.archive, index, fullName(tag)); err != nil {
 			return err
 		}
+		if err := o.build.writeSBOMs(o.archive, platforms); err != nil {
+			return err
+		}
 	}
 	if o.push {
-		if err := remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
-			return fmt.Errorf("pushing %s: %w", tag, err)
+		if err := o.build.pushIndex(ctx, tag, index); err != nil {
+			return err
 		}
 	}
 	_, err = fmt.Fprintf(out, "%s@%s\n", fullName(tag), digest)
 	return err
 }
 
-// fullName is the tag as containerd, podman and the kubelet write it: what
-// names no registry is docker.io's. The library says index.docker.io for that.
+// pushIndex pushes the image, then the SBOMs that refer to it.
+func (b *build) pushIndex(ctx context.Context, tag name.Tag, index v1.ImageIndex) error {
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	if err := remote.WriteIndex(tag, index, options...); err != nil {
+		return fmt.Errorf("pushing %s: %w", tag, err)
+	}
+	return b.pushSBOMs(tag.Repository, index, options...)
+}
+
+// fullName returns the tag as containerd, podman and the kubelet write it: a name without a
+// registry is docker.io's, which the library writes index.docker.io.
 func fullName(tag name.Tag) string {
 	return strings.Replace(tag.Name(), name.DefaultRegistry+"/", "docker.io/", 1)
 }

@@ -14,8 +14,10 @@ import (
 	"maps"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,6 +31,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	spdxjson "github.com/spdx/tools-golang/json"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
@@ -40,10 +43,31 @@ func binaries(t *testing.T) string {
 	dir := t.TempDir()
 	for _, platform := range platforms {
 		must(t, os.MkdirAll(filepath.Join(dir, platform), 0o700))
-		must(t, os.WriteFile(filepath.Join(dir, platform, program), []byte("for "+platform), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, platform, program), append(smallProgram(t), "for "+platform...), 0o600))
 	}
 	return dir
 }
+
+// smallProgram returns the bytes of a Go program, as an SBOM is made from its build information.
+var smallProgram = func() func(*testing.T) []byte {
+	var content []byte
+	return func(t *testing.T) []byte {
+		t.Helper()
+		if content != nil {
+			return slices.Clone(content)
+		}
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\nfunc main() {}\n"), 0o600))
+		path := filepath.Join(dir, "small")
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, filepath.Join(dir, "main.go")).CombinedOutput() //nolint:gosec // paths of the test
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		content, err = os.ReadFile(path)
+		must(t, err)
+		return slices.Clone(content)
+	}
+}()
 
 // pack runs the program as version v1 of a fixed commit and time; more flags
 // override. It returns what it prints.
@@ -210,8 +234,8 @@ func TestLayersHoldTheFiles(t *testing.T) {
 					t.Errorf("%s: %s is of %d:%d (%s:%s), from %v; want 0:0 (:), from 1970", platform,
 						header.Name, header.Uid, header.Gid, header.Uname, header.Gname, header.ModTime)
 				}
-				if header.Name == program && body != "for "+platform {
-					t.Errorf("%s: the program is %q", platform, body)
+				if header.Name == program && !strings.HasSuffix(body, "for "+platform) {
+					t.Errorf("%s: the program ends in %q", platform, body[max(0, len(body)-20):])
 				}
 			}
 		}
@@ -290,7 +314,7 @@ func TestRootfsIsWhatTheImageHolds(t *testing.T) {
 }
 
 func TestPushGivesTheRegistryWhatTheArchiveHolds(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	defer server.Close()
 	tag := strings.TrimPrefix(server.URL, "http://") + "/a/controller:v1"
 	archive := filepath.Join(t.TempDir(), "image.tar")
@@ -309,6 +333,77 @@ func TestPushGivesTheRegistryWhatTheArchiveHolds(t *testing.T) {
 	}
 	if want := tag + "@" + digest.String() + "\n"; out != want {
 		t.Errorf("printed %q, want %q", out, want)
+	}
+	for platform, image := range images(t, index) {
+		digest, err := image.Digest()
+		must(t, err)
+		if got := attachedSBOM(t, reference.Context().Digest(digest.String())); !bytes.Equal(got, sbomBeside(t, archive, platform)) {
+			t.Errorf("%s: the registry has the SBOM %s", platform, got)
+		}
+	}
+}
+
+// sbomBeside reads the SBOM of a platform that was written with an archive.
+func sbomBeside(t *testing.T, archive, platform string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(archive + "." + strings.ReplaceAll(platform, "/", "-") + ".spdx.json")
+	must(t, err)
+	return text
+}
+
+// attachedSBOM reads the SBOM that refers to an image in a registry.
+func attachedSBOM(t *testing.T, image name.Digest) []byte {
+	t.Helper()
+	referrers, err := remote.Referrers(image)
+	must(t, err)
+	manifest, err := referrers.IndexManifest()
+	must(t, err)
+	if len(manifest.Manifests) != 1 || manifest.Manifests[0].ArtifactType != string(sbomType) {
+		t.Fatalf("%s has the referrers %+v", image, manifest.Manifests)
+	}
+	artifact, err := remote.Image(image.Context().Digest(manifest.Manifests[0].Digest.String()))
+	must(t, err)
+	layers, err := artifact.Layers()
+	must(t, err)
+	content, err := layers[0].Uncompressed()
+	must(t, err)
+	text, err := io.ReadAll(content)
+	must(t, err)
+	return text
+}
+
+func TestSBOM_ListsProgramModulesAndCertificates(t *testing.T) {
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "image.tar")
+	mustPack(t, "--archive="+archive, "--binaries="+binaries(t))
+	document, err := spdxjson.Read(bytes.NewReader(sbomBeside(t, archive, "linux/arm64")))
+	must(t, err)
+	if document.DocumentName != "kube-aws-iam-controller v1 linux/arm64" || document.CreationInfo.Created != "2023-11-14T22:13:20Z" {
+		t.Errorf("it is the document %q of %s", document.DocumentName, document.CreationInfo.Created)
+	}
+	var got []string
+	for _, p := range document.Packages {
+		got = append(got, p.PackageName)
+	}
+	if want := []string{"kube-aws-iam-controller", "std", "golang.org/x/crypto/x509roots/fallback"}; !slices.Equal(got, want) {
+		t.Errorf("got the packages %v", got)
+	}
+	if len(document.Relationships) != len(document.Packages) {
+		t.Errorf("%d packages have %d relationships", len(document.Packages), len(document.Relationships))
+	}
+}
+
+func TestDocument_TakesReplacements(t *testing.T) {
+	document := (&build{version: "v1"}).document(v1.Platform{}, [32]byte{}, []debug.Module{
+		{Path: "example.org/a", Version: "v1.0.0"},
+		{Path: "example.org/b", Version: "v1.0.0", Replace: &debug.Module{Path: "example.org/c", Version: "v2.0.0"}},
+	})
+	var got []string
+	for _, p := range document.Packages[1:] {
+		got = append(got, p.PackageExternalReferences[0].Locator)
+	}
+	if want := []string{"pkg:golang/example.org/a@v1.0.0", "pkg:golang/example.org/c@v2.0.0"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fails unless a copy of the tree, in another folder, of another date, without
-# git and under another umask, makes the same image, byte for byte. Called by
-# make reproduce, with the image and the variables that the copy cannot ask git.
+# Fails unless a copy of the tree, in another folder, with other times, without git and under
+# another umask, makes the same image and SBOMs, byte for byte. make reproduce calls it with the
+# image and the variables that the copy cannot ask git for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -17,4 +17,7 @@ tar --exclude=./bin --exclude=./.git -cf - . | tar -xmf - -C "$scratch"
 	TZ=Asia/Kathmandu make --silent -C "$scratch" image "${variables[@]}" IMAGE_FILE=bin/again.tar
 )
 cmp "$image" "$scratch/bin/again.tar"
+for sbom in "$image".*.spdx.json; do
+	cmp "$sbom" "$scratch/bin/again.tar${sbom#"$image"}"
+done
 echo "$image: reproduced"

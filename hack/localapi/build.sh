@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# build.sh [program...] prints the folder that holds etcd and kube-apiserver, as
-# KUBEBUILDER_ASSETS wants it, and the further programs of Kubernetes that are
-# named, such as kubectl. It builds what is missing, from the Go module proxy:
-# prebuilt archives cannot be had everywhere, Go modules can.
+# build.sh [program...] prints the folder that holds etcd and kube-apiserver, as KUBEBUILDER_ASSETS
+# wants it, and the further programs of Kubernetes that are named, such as kubectl.
+#
+# What is missing it downloads, as setup-envtest does, or where that fails builds from source, from
+# the Go module proxy. Environment variables:
+#
+#   KUBEBUILDER_ASSETS  folder to use instead
+#   LOCALAPI_DOWNLOAD   off: always build from source
+#   LOCALAPI_INDEX      URL of an index of archives, such as a mirror; default: setup-envtest's
+#   LOCALAPI_TIMEOUT    longest time without a byte of the archive, from the start; default: 8s
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +21,7 @@ complete() { # folder program...: are all there?
 	done
 }
 
-# Further programs are looked for on the PATH, too, by who needs them.
+# Who needs further programs looks for them on the PATH, too.
 if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 	complete "$KUBEBUILDER_ASSETS" "${programs[@]}" || {
 		echo "KUBEBUILDER_ASSETS: $KUBEBUILDER_ASSETS lacks one of: ${programs[*]}. Unset it to have them built." >&2
@@ -27,11 +33,13 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 fi
 programs+=("$@")
 
-# go.mod is the one place that names versions; reading it here, rather than
-# through go list, needs neither network nor module cache.
+# Reading go.mod here, rather than through go list, needs neither network nor module cache.
 pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$here/go.mod"; }
 kubernetes=$(pinned k8s.io/kubernetes)
 etcd=$(pinned go.etcd.io/etcd/server/v3)
+# Archives exist for some patch releases only. The SHA-512 that the index names is verified.
+prebuilt=1.36.2
+archived=(etcd kube-apiserver kubectl)
 
 # What is built runs here and now, whatever the caller is cross-compiling.
 GOOS=$(go env GOHOSTOS) GOARCH=$(go env GOHOSTARCH)
@@ -39,13 +47,20 @@ export GOOS GOARCH CGO_ENABLED=0 GOWORK=off
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/localapi
 assets=$cache/$kubernetes-$etcd-$GOOS-$GOARCH
-if complete "$assets" "${programs[@]}"; then
-	echo "$assets"
-	exit
-fi
+downloaded=$cache/v$prebuilt-envtest-$GOOS-$GOARCH
+print_complete() { # prints the folder that has all programs, if one has
+	local folder
+	for folder in "$assets" "$downloaded"; do
+		if complete "$folder" "${programs[@]}"; then
+			echo "$folder"
+			return
+		fi
+	done
+	return 1
+}
+if print_complete; then exit; fi
 
-# progress verb total: counts what go reports on stdin, and lets everything
-# that is not progress, which is to say errors, through.
+# progress verb total: counts what go reports on stdin, and prints everything else, such as errors.
 progress() {
 	local line count=0 step=100 start='' end='\n'
 	if [[ -t 2 ]]; then step=1 start='\r' end=''; fi
@@ -60,20 +75,46 @@ progress() {
 }
 
 mkdir -p "$cache"
-# Without flock, two first runs at once merely both do the work.
+# Without flock, two first runs at once both do the work.
 if command -v flock >/dev/null; then
 	exec 9>"$cache/.lock"
 	flock -n 9 || {
 		echo "Waiting for another build of the API server to finish." >&2
 		flock 9
 	}
-	if complete "$assets" "${programs[@]}"; then
-		echo "$assets"
-		exit
-	fi
+	if print_complete; then exit; fi
 fi
 partial=$(mktemp -d "$assets.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
+
+can_download() { # not if it is off, a program is in no archive, or a build from source has begun
+	[[ ${LOCALAPI_DOWNLOAD:-} != off ]] || return 1
+	local program
+	for program in "${programs[@]}"; do
+		[[ " ${archived[*]} " == *" $program "* ]] || return 1
+	done
+	! complete "$assets" etcd kube-apiserver
+}
+
+download() {
+	go -C "$here/prebuilt" build -o "$partial/prebuilt" . || return
+	"$partial/prebuilt" --index "${LOCALAPI_INDEX:-}" --timeout "${LOCALAPI_TIMEOUT:-8s}" \
+		--version "$prebuilt" --dir "$partial/programs" || return
+	complete "$partial/programs" "${archived[@]}" || {
+		echo "the archive lacks one of: ${archived[*]}" >&2
+		return 1
+	}
+}
+
+if can_download; then
+	if download 2>"$partial/errors"; then
+		rm -rf "$downloaded"
+		mv "$partial/programs" "$downloaded"
+		echo "$downloaded"
+		exit
+	fi
+	echo "No prebuilt API server: $(tail -n 1 "$partial/errors")" >&2
+fi
 
 missing=() mains=()
 for program in "${programs[@]}"; do
@@ -99,8 +140,8 @@ go -C "$here" build -v -o "$partial/" -ldflags "-s -w
 	-X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor" \
 	"${mains[@]}" 2>&1 | progress 'packages compiled:' " of at most $((total))"
 
-# Each rename is atomic and a program counts only under its own name, so an
-# interrupted build leaves nothing half done.
+# Each rename is atomic, and a program counts only under its own name: an interrupted build leaves
+# no half of a program.
 mkdir -p "$assets"
 [[ ! -e $partial/server ]] || mv "$partial/server" "$partial/etcd" # as etcd's module calls it
 for program in "${missing[@]}"; do

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-// bases are the ways to come by an identity that end with somebody's keys. Each puts itself into the environment and returns how to put other keys
-// there, as whoever is in charge of them does.
+// bases are the sources of base credentials that end with access keys. Each sets up the environment
+// and returns a function that replaces the keys as the source's owner does.
 var bases = map[string]func(t *testing.T, srv *ststest.Server) (replace func(life time.Duration) ststest.Keys){
 	"from the instance's metadata service": func(t *testing.T, srv *ststest.Server) func(time.Duration) ststest.Keys {
 		t.Helper()
@@ -39,7 +39,7 @@ var bases = map[string]func(t *testing.T, srv *ststest.Server) (replace func(lif
 	},
 }
 
-// forEachBase runs a test with each base, with keys that are good for an hour.
+// forEachBase runs a test with each base, with keys that are valid for an hour.
 func forEachBase(t *testing.T, test func(t *testing.T, srv *ststest.Server, place string, keys ststest.Keys, replace func(time.Duration) ststest.Keys)) {
 	t.Helper()
 	for _, place := range slices.Sorted(maps.Keys(bases)) {
@@ -51,7 +51,7 @@ func forEachBase(t *testing.T, test func(t *testing.T, srv *ststest.Server, plac
 	}
 }
 
-func TestKeysThatAreRefusedAreNamedByTheirPlace(t *testing.T) {
+func TestAssume_RefusedKeysAreNamedByTheirSource(t *testing.T) {
 	forEachBase(t, func(t *testing.T, srv *ststest.Server, place string, keys ststest.Keys, replace func(time.Duration) ststest.Keys) {
 		t.Helper()
 		clock := newClock()
@@ -63,12 +63,12 @@ func TestKeysThatAreRefusedAreNamedByTheirPlace(t *testing.T) {
 		wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", place, "Renew")
 
 		replace(time.Hour)
-		clock.Advance(credentials.CallerRetry)
+		clock.Step(credentials.CallerRetry)
 		assume(t, client, session(t, appRole))
 	})
 }
 
-func TestKeysReplacedAtTheirPlaceCostNoFailure(t *testing.T) {
+func TestAssume_ReplacedKeysCostNoFailure(t *testing.T) {
 	forEachBase(t, func(t *testing.T, srv *ststest.Server, _ string, keys ststest.Keys, replace func(time.Duration) ststest.Keys) {
 		t.Helper()
 		client := readyClient(t)
@@ -78,29 +78,28 @@ func TestKeysReplacedAtTheirPlaceCostNoFailure(t *testing.T) {
 	})
 }
 
-// STS never sees a key that is about to expire, if there is another.
-func TestKeysAreRenewedBeforeTheyExpire(t *testing.T) {
+// STS never sees a key that is about to expire if there is another.
+func TestAssume_RenewsKeysBeforeTheyExpire(t *testing.T) {
 	forEachBase(t, func(t *testing.T, srv *ststest.Server, place string, _ ststest.Keys, replace func(time.Duration) ststest.Keys) {
 		t.Helper()
 		if place == "from the file " {
 			return // a user's keys do not expire
 		}
-		keys := replace(4 * time.Minute) // less than the five that are kept in hand
+		keys := replace(4 * time.Minute) // less than expiryWindow
 		client := readyClient(t)
 		for range 2 {
 			srv.Revoke(keys.AccessKeyID)
 			keys = replace(4 * time.Minute)
 			assume(t, client, session(t, appRole))
 		}
-		// New keys may be those of another identity: before they are used a second time, STS is
-		// asked whose they are.
+		// New keys can belong to another identity: STS is asked for it before their second use.
 		if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole", "GetCallerIdentity", "AssumeRole"}; !slices.Equal(got, want) {
 			t.Errorf("STS got %q, want %q", got, want)
 		}
 	})
 }
 
-func TestIntermediateRoleOnAnyBase(t *testing.T) {
+func TestIntermediateRole_OnAnyBase(t *testing.T) {
 	forEachBase(t, func(t *testing.T, srv *ststest.Server, place string, keys ststest.Keys, replace func(time.Duration) ststest.Keys) {
 		t.Helper()
 		clock := newClock()
@@ -111,15 +110,15 @@ func TestIntermediateRoleOnAnyBase(t *testing.T) {
 		wantError(t, srv, err, credentials.Denied, "AccessDenied", hub+", the role of --assume-role", "trust policy", "123456789012:")
 
 		srv.Allow(hub)
-		clock.Advance(credentials.CallerRetry)
+		clock.Step(credentials.CallerRetry)
 		assume(t, client, session(t, appRole))
 		calls := srv.Calls()
 		if last := calls[len(calls)-1]; last.CallerRoleARN != hub || last.RoleARN != appRole {
 			t.Errorf("role %s was assumed by %s", last.RoleARN, last.CallerRoleARN)
 		}
 		caller, err := client.Caller(t.Context())
-		if err != nil || caller.Longest(12*time.Hour) != time.Hour {
-			t.Errorf("sessions last %s, %v", caller.Longest(12*time.Hour), err)
+		if err != nil || caller.MaxDuration(12*time.Hour) != time.Hour {
+			t.Errorf("sessions last %s, %v", caller.MaxDuration(12*time.Hour), err)
 		}
 
 		srv.Revoke(keys.AccessKeyID)
@@ -127,13 +126,14 @@ func TestIntermediateRoleOnAnyBase(t *testing.T) {
 		_, err = client.Assume(t.Context(), session(t, appRole))
 		wantError(t, srv, err, credentials.Expired, "InvalidClientTokenId", place, hub)
 		replace(time.Hour)
-		clock.Advance(credentials.CallerRetry)
+		clock.Step(credentials.CallerRetry)
 		assume(t, client, session(t, appRole))
 	})
 }
 
-// A base that gives nothing is named as such behind an intermediate role, too, and STS is not said to have been asked.
-func TestIntermediateRoleWithoutABase(t *testing.T) {
+// A base without credentials is named behind an intermediate role too, and the error does not blame
+// STS.
+func TestIntermediateRole_WithoutBaseCredentials(t *testing.T) {
 	srv := start(t)
 	var observed []string
 	_, err := newClient(t, through(t), observing(&observed)).Assume(t.Context(), session(t, appRole))
@@ -143,7 +143,7 @@ func TestIntermediateRoleWithoutABase(t *testing.T) {
 	}
 }
 
-func TestIntermediateRoleThatSTSRejects(t *testing.T) {
+func TestIntermediateRole_RejectedBySTS(t *testing.T) {
 	srv := start(t)
 	once(t)
 	signIn(t, srv.AddUser(account, "alice"))
@@ -152,7 +152,7 @@ func TestIntermediateRoleThatSTSRejects(t *testing.T) {
 	wantError(t, srv, err, credentials.Unavailable, "ServiceUnavailable", hub, "--assume-role")
 }
 
-// observing collects what is observed, each as operation and code.
+// observing collects operation and code of each observed attempt.
 func observing(observed *[]string) func(*credentials.Options) {
 	var mu sync.Mutex
 	return func(o *credentials.Options) {
@@ -164,10 +164,10 @@ func observing(observed *[]string) func(*credentials.Options) {
 	}
 }
 
-func TestFileOfKeysFails(t *testing.T) {
+func TestSharedCredentialsFile_Errors(t *testing.T) {
 	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 	for _, c := range []struct {
-		says, text, name string // no text: no file
+		name, text, want string // no text: no file
 	}{
 		{"missing", "", "does not exist"},
 		{"empty", "\n", "is empty"},
@@ -178,7 +178,7 @@ func TestFileOfKeysFails(t *testing.T) {
 		{"with keys under other names", "[default]\nAccessKeyId = AKIAEXAMPLE\nSecretAccessKey = " + secret + "\n", "has not both aws_access_key_id and aws_secret_access_key in section [default]"},
 		{"of a section that is not closed", "[default\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = " + secret + "\n", "has no section [default]"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			v := newVolume(t, "credentials")
 			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", v.path())
@@ -194,19 +194,19 @@ func TestFileOfKeysFails(t *testing.T) {
 				v.remove()
 			}
 			_, err := client.Assume(t.Context(), session(t, appRole))
-			wantError(t, srv, err, credentials.Absent, "NoCredentials", "the file "+v.path()+" of AWS_SHARED_CREDENTIALS_FILE "+c.name)
+			wantError(t, srv, err, credentials.Absent, "NoCredentials", "the file "+v.path()+" of AWS_SHARED_CREDENTIALS_FILE "+c.want)
 			if strings.Contains(err.Error(), secret) {
-				t.Errorf("a secret is told: %v", err)
+				t.Errorf("a secret is shown: %v", err)
 			}
 
 			v.write(good(srv.AddUser(account, "controller")))
-			clock.Advance(credentials.CallerRetry)
+			clock.Step(credentials.CallerRetry)
 			assume(t, client, session(t, appRole))
 		})
 	}
 }
 
-func TestFileOfKeysThatCannotBeRead(t *testing.T) {
+func TestSharedCredentialsFile_Unreadable(t *testing.T) {
 	srv := start(t)
 	folder := t.TempDir()
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(folder, "file", "credentials"))
@@ -217,7 +217,7 @@ func TestFileOfKeysThatCannotBeRead(t *testing.T) {
 	wantError(t, srv, err, credentials.Absent, "NoCredentials", "file/credentials of AWS_SHARED_CREDENTIALS_FILE cannot be read (not a directory)")
 }
 
-func TestFileOfKeysThatEndsTheStart(t *testing.T) {
+func TestNew_FailsOnBrokenSharedCredentialsFile(t *testing.T) {
 	start(t)
 	v := newVolume(t, "credentials")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", v.path())
@@ -228,10 +228,10 @@ func TestFileOfKeysThatEndsTheStart(t *testing.T) {
 	}
 }
 
-// A profile can name all of that in a file. What goes wrong is told as far as it can be.
-func TestProfilesFail(t *testing.T) {
+// A profile can refer to all of these sources. The error is as specific as possible.
+func TestProfile_Errors(t *testing.T) {
 	for _, c := range []struct {
-		says, profile string
+		name, profile string
 		order         func(*ststest.Server)
 		kind          credentials.Kind
 		code          string
@@ -244,7 +244,7 @@ func TestProfilesFail(t *testing.T) {
 		},
 		{"a process that fails", "credential_process = echo a-secret-of-the-process\n", func(*ststest.Server) {}, credentials.Absent, "NoCredentials", []string{"profile", "credential_process failed"}},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			giveSession(t, srv, instance(t, ""), time.Hour)
@@ -255,14 +255,14 @@ func TestProfilesFail(t *testing.T) {
 			_, err := newClient(t).Assume(t.Context(), session(t, appRole))
 			wantError(t, srv, err, c.kind, c.code, c.names...)
 			if strings.Contains(err.Error(), "a-secret") {
-				t.Errorf("a secret is told: %v", err)
+				t.Errorf("a secret is shown: %v", err)
 			}
 		})
 	}
 }
 
-// The keys are there, but not as AWS knows them.
-func TestWrongSecretOfAKey(t *testing.T) {
+// The access key exists, but with another secret.
+func TestCaller_WrongSecretAccessKey(t *testing.T) {
 	srv := start(t)
 	keys := srv.AddUser(account, "controller")
 	signIn(t, ststest.Keys{AccessKeyID: keys.AccessKeyID, SecretAccessKey: "wrong"})

@@ -13,41 +13,45 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Caller is who the controller is for AWS.
+// Caller is the controller's AWS identity.
 type Caller struct {
-	// ARN is what GetCallerIdentity answers.
+	// ARN is the answer of GetCallerIdentity.
 	ARN string
-	// Base is where roles are found that are asked for by name.
+	// Base is where roles are looked up that are requested by name.
 	Base role.Base
+	// SourceIdentity reports whether its session has a source identity, as IAM Roles Anywhere sets
+	// it. It stays when a role is assumed, so each role must allow that.
+	SourceIdentity bool
 }
 
-// maxChained is the longest session of a role that is assumed by a role. Source: "Role chaining" in the IAM user guide; STS refuses
-// to issue more.
+// maxChained is the longest session of a role that is assumed by a role; STS refuses a longer one.
+// Source: "Role chaining" in the IAM user guide.
 const maxChained = time.Hour
 
-// Chained reports whether the controller is itself a role in a session, so that every role it
+// Chained reports whether the controller itself runs in a role session, so that every role it
 // assumes is chained.
 func (c Caller) Chained() bool { return !role.SessionRole(c.ARN).IsZero() }
 
-// RoleName is the name of the role that the controller is in a session of, or nothing.
+// RoleName returns the name of the role of the controller's session, or "" if it is in none.
 func (c Caller) RoleName() string { return role.SessionRoleName(c.ARN) }
 
-// Is reports whether the controller is in a session of a role, by the role's account and name.
-// Its path is not known, and the case of a name tells no two roles apart.
+// Is reports whether the controller is in a session of a role. Roles are compared by account and
+// name: a session's ARN does not contain the path, and IAM does not distinguish names by case.
 func (c Caller) Is(r role.ARN) bool {
 	id := role.SessionRole(c.ARN)
 	return !id.IsZero() && id == r.ID()
 }
 
-// Longest is the longest session, up to the wanted one, that STS can issue to this caller.
-func (c Caller) Longest(wanted time.Duration) time.Duration {
+// MaxDuration returns the longest session, up to wanted, that STS issues to this caller.
+func (c Caller) MaxDuration(wanted time.Duration) time.Duration {
 	if c.Chained() {
 		return min(wanted, maxChained)
 	}
 	return wanted
 }
 
-// principal is what a trust policy names to let this caller in: for a session its role, whose path the session's ARN does not tell.
+// principal returns what a trust policy must name to allow this caller: for a session its role,
+// whose path the session's ARN does not contain.
 func (c Caller) principal() string {
 	parsed, err := arn.Parse(c.ARN)
 	if err != nil || !c.Chained() {
@@ -57,103 +61,112 @@ func (c Caller) principal() string {
 }
 
 const (
-	// callerTimeout bounds finding out who the controller is.
+	// callerTimeout bounds one attempt to find the controller's identity.
 	callerTimeout = 15 * time.Second
-	// CallerRetry is when to ask Caller again after an error.
+	// CallerRetry is the delay after which to call Caller again after an error.
 	CallerRetry = 2 * time.Second
-	// callerErrorLife is how long Caller repeats an error before it asks STS anew: so that thousands who want to know ask once.
+	// callerErrorLife is how long Caller repeats an error before it asks STS again, so that
+	// thousands of callers make one request.
 	callerErrorLife = CallerRetry / 2
 )
 
-// askingCaller is what all wait for together who want to know the caller.
-const askingCaller = "caller"
+// callerKey is the singleflight key of Caller.
+const callerKey = "caller"
 
-// callerAnswer is the last answer to who the controller is: for ever, or an error for a while.
+// callerAnswer is the last result of Caller: a success is kept until it is invalidated, an error
+// until a time.
 type callerAnswer struct {
 	caller Caller
 	err    error
-	until  time.Time // by the machine's clock: a correction must not make the while longer
+	until  time.Time // by the local clock: a correction must not extend it
 }
 
-// Caller tells who the controller is. It asks until the first success and remembers the answer
-// until STS refuses the credentials, or they are replaced. Where no base role ARN was given it is
-// that of the instance's account if there is an instance profile, else that of the caller's.
+// Caller returns the controller's identity. It asks STS until the first success, and keeps the
+// answer until STS refuses the credentials or they are replaced. If no base role ARN was given,
+// Base is that of the account of the instance profile, or of the caller where there is none.
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	if seed := c.seed.Load(); seed != nil {
-		if err := c.usable(seed); err != nil {
+		if err := c.checkSeed(seed); err != nil {
 			return Caller{}, err
 		}
 	}
 	if known := c.caller.Load(); known != nil && (known.err == nil || c.options.Now().Before(known.until)) {
 		return known.caller, known.err
 	}
-	asking := c.asking.DoChan(askingCaller, func() (any, error) {
+	answers := c.inFlight.DoChan(callerKey, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callerTimeout)
 		defer cancel()
-		identity := c.identities.Load()
-		var found Caller
-		err := c.retrieve(ctx)
-		if err == nil {
-			identity = c.identities.Load() // new credentials count as another identity until they are asked about, which is now
-			found, err = c.findCaller(ctx)
-		}
-		answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
-		if err == nil {
-			c.place.Store(&found.Base)
-		}
-		c.caller.Store(answer)
-		if identity != c.identities.Load() { // it may be about credentials that were replaced meanwhile
-			c.caller.CompareAndSwap(answer, nil)
-		}
-		return answer, nil
+		return c.askCaller(ctx), nil
 	})
 	select {
-	case asked := <-asking:
-		answer, _ := asked.Val.(*callerAnswer)
+	case result := <-answers:
+		answer, _ := result.Val.(*callerAnswer)
 		return answer.caller, answer.err
 	case <-ctx.Done():
-		return Caller{}, &Error{Kind: Unavailable, Code: "Timeout", message: "STS did not tell in time who the controller is (GetCallerIdentity); tried again"}
+		return Caller{}, newError(Unavailable, "Timeout",
+			"STS did not return the identity of the controller in time (GetCallerIdentity); tried again")
 	}
 }
 
-// CheckClock asks STS for the time, if somebody may have set the machine's clock since STS was heard last. Without an answer all stays as it is: nothing is
-// forgotten, and the next check asks again.
+// askCaller asks STS for the identity and keeps the answer, unless the credentials were replaced
+// meanwhile.
+func (c *Client) askCaller(ctx context.Context) *callerAnswer {
+	generation := c.identityGeneration.Load()
+	var found Caller
+	err := c.ensureCredentials(ctx)
+	if err == nil {
+		generation = c.identityGeneration.Load() // the new credentials are the ones asked about now
+		found, err = c.resolveCaller(ctx)
+	}
+	answer := &callerAnswer{found, err, c.options.Now().Add(callerErrorLife)}
+	if err == nil {
+		c.lastCaller.Store(&found)
+	}
+	c.caller.Store(answer)
+	if generation != c.identityGeneration.Load() {
+		c.caller.CompareAndSwap(answer, nil)
+	}
+	return answer
+}
+
+// CheckClock asks STS for the time if the local clock could have been set since the last answer.
+// Without an answer nothing changes, and the next check asks again.
 func (c *Client) CheckClock(ctx context.Context) {
-	if !c.clock.stepped() {
+	if !c.clock.localClockStepped() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callerTimeout)
 	defer cancel()
-	_, _ = c.own.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}) // who it is was known, and an error tells the time, too
+	_, _ = c.baseClient.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}) // only the Date counts, that of an error too
 }
 
-// Base is where roles are found that are asked for by name, as far as that is known without asking: by the options, or since the last success
-// of Caller. Otherwise it is zero.
+// Base returns where roles are looked up that are requested by name, without a call: from the
+// options, or from the last success of Caller. It is zero if neither is known.
 func (c *Client) Base() role.Base {
-	if known := c.place.Load(); known != nil {
-		return *known
+	if known := c.lastCaller.Load(); known != nil {
+		return known.Base
 	}
 	return c.options.Base
 }
 
-// findCaller asks STS with the credentials that there are.
-func (c *Client) findCaller(ctx context.Context) (Caller, error) {
+// resolveCaller asks STS with the current credentials.
+func (c *Client) resolveCaller(ctx context.Context) (Caller, error) {
 	is, known := c.seedARN()
-	if !known || c.own != c {
+	if !known || c.baseClient != c {
 		var err error
-		if is, err = c.whoIs(ctx, c.sts); err != nil {
+		if is, err = c.callerARN(ctx, c.sts); err != nil {
 			return Caller{}, err
 		}
 	}
 	if !c.options.Base.IsZero() {
-		return Caller{ARN: is, Base: c.options.Base}, nil
+		return Caller{ARN: is, Base: c.options.Base, SourceIdentity: c.sessions != nil}, nil
 	}
-	base, err := c.findBase(ctx, is)
-	return Caller{ARN: is, Base: base}, err
+	base, err := c.resolveBase(ctx, is)
+	return Caller{ARN: is, Base: base, SourceIdentity: c.sessions != nil}, err
 }
 
-// whoIs asks STS whose the credentials of one of its clients are. The error is an *Error.
-func (c *Client) whoIs(ctx context.Context, client *sts.Client) (string, error) {
+// callerARN asks STS for the identity of one of its clients. The error is an *Error.
+func (c *Client) callerARN(ctx context.Context, client *sts.Client) (string, error) {
 	answer, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err == nil {
 		return aws.ToString(answer.Arn), nil
@@ -161,30 +174,32 @@ func (c *Client) whoIs(ctx context.Context, client *sts.Client) (string, error) 
 	if known, ok := errors.AsType[*Error](err); ok {
 		return "", known
 	}
-	c.forgetIfExpired(err)
+	c.invalidateIfExpired(err)
 	kind, code := classify(err)
 	if kind == Expired {
-		return "", c.refused(code, "so it cannot assume any role")
+		return "", c.refusedError(code, "so it cannot assume any role")
 	}
-	return "", &Error{Kind: kind, Code: code, message: "STS does not tell who the controller is (GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
+	return "", &Error{Kind: kind, Code: code, message: "STS does not return the identity of the controller " +
+		"(GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
 }
 
-// findBase is the account of the instance's profile, or else the one of the caller.
-func (c *Client) findBase(ctx context.Context, caller string) (role.Base, error) {
-	if info, err := metadata(&c.config).GetIAMInfo(ctx, &imds.GetIAMInfoInput{}); err == nil {
+// resolveBase returns the account of the instance profile, or of the caller if there is none.
+func (c *Client) resolveBase(ctx context.Context, caller string) (role.Base, error) {
+	if info, err := newMetadataClient(&c.config).GetIAMInfo(ctx, &imds.GetIAMInfoInput{}); err == nil {
 		if base, err := role.BaseOf(info.InstanceProfileArn); err == nil {
 			return base, nil
 		}
 	}
 	base, err := role.BaseOf(caller)
 	if err != nil {
-		return role.Base{}, &Error{Kind: Rejected, Code: "BaseRoleARN", message: "no base role ARN can be derived from the caller's identity: set --base-role-arn: " + err.Error()}
+		return role.Base{}, &Error{Kind: Rejected, Code: "BaseRoleARN", message: "no base role ARN can be derived from " +
+			"the caller's identity: set --base-role-arn: " + err.Error()}
 	}
 	return base, nil
 }
 
-// retrieve makes sure that the controller has credentials of its own, or says why not.
-func (c *Client) retrieve(ctx context.Context) error {
+// ensureCredentials returns an *Error if the controller has no credentials of its own.
+func (c *Client) ensureCredentials(ctx context.Context) error {
 	_, err := c.credentials.Retrieve(ctx)
 	if err == nil {
 		return nil
@@ -192,6 +207,6 @@ func (c *Client) retrieve(ctx context.Context) error {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known
 	}
-	c.forgetIfExpired(err)
+	c.invalidateIfExpired(err)
 	return c.explainIntermediate(err)
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
 	"kube-aws-iam-controller/pkg/role"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-func TestLongest(t *testing.T) {
+func TestMaxDuration(t *testing.T) {
 	const session, user = "arn:aws:sts::123456789012:assumed-role/node/i-0123", "arn:aws:iam::123456789012:user/alice"
 	for _, c := range []struct {
-		says, caller string
+		name, caller string
 		chained      bool
 		wanted, want time.Duration
 	}{
@@ -27,19 +27,19 @@ func TestLongest(t *testing.T) {
 		{"a user called like a session", "arn:aws:iam::123456789012:assumed-role/x", false, 2 * time.Hour, 2 * time.Hour},
 		{"what is no ARN is no role", "x", false, 2 * time.Hour, 2 * time.Hour},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			caller := credentials.Caller{ARN: c.caller}
-			if got := caller.Longest(c.wanted); got != c.want || caller.Chained() != c.chained {
+			if got := caller.MaxDuration(c.wanted); got != c.want || caller.Chained() != c.chained {
 				t.Errorf("got %s, chained %t", got, caller.Chained())
 			}
 		})
 	}
 }
 
-// What Longest says is what STS does.
-func TestLongestIsWhatSTSIssues(t *testing.T) {
+// STS accepts exactly what MaxDuration allows.
+func TestMaxDuration_IsAcceptedBySTS(t *testing.T) {
 	for _, c := range []struct {
-		says   string
+		name   string
 		signIn func(*testing.T, *ststest.Server)
 		want   time.Duration
 	}{
@@ -52,7 +52,7 @@ func TestLongestIsWhatSTSIssues(t *testing.T) {
 			signInAsNode(t, srv)
 		}, time.Hour},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			srv.SetMaxSessionDuration(appRole, 12*time.Hour)
 			c.signIn(t, srv)
@@ -62,7 +62,7 @@ func TestLongestIsWhatSTSIssues(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := session(t, appRole)
-			s.Duration = caller.Longest(2 * time.Hour)
+			s.Duration = caller.MaxDuration(2 * time.Hour)
 			got := assume(t, client, s)
 			if life := got.Expires.Sub(got.Issued); life < c.want-2*time.Second || life > c.want+2*time.Second {
 				t.Errorf("the session lives %s, want %s", life, c.want)
@@ -78,7 +78,7 @@ func TestLongestIsWhatSTSIssues(t *testing.T) {
 	}
 }
 
-func TestDeniedUserIsNamedAsItIs(t *testing.T) {
+func TestAssume_DenialNamesTheUser(t *testing.T) {
 	srv := start(t)
 	signIn(t, srv.AddUser(account, "alice"))
 	srv.Deny(appRole)
@@ -92,17 +92,17 @@ func TestBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		says, profile string // profile: of the instance, if it is one
+		name, profile string // profile: of the instance, if it is one
 		given         role.Base
 		want          string
 	}{
-		{says: "the flag's", given: given, want: "arn:aws:iam::210987654321:role/team/"},
-		{says: "the flag's, whatever the instance says", given: given, profile: "arn:aws:iam::333333333333:instance-profile/node", want: "arn:aws:iam::210987654321:role/team/"},
-		{says: "the instance profile's", profile: "arn:aws-cn:iam::333333333333:instance-profile/team/node", want: "arn:aws-cn:iam::333333333333:role/"},
-		{says: "the caller's", want: "arn:aws:iam::123456789012:role/"},
-		{says: "the caller's where the instance profile is none", profile: "none", want: "arn:aws:iam::123456789012:role/"},
+		{name: "the flag's", given: given, want: "arn:aws:iam::210987654321:role/team/"},
+		{name: "the flag's, with an instance profile", given: given, profile: "arn:aws:iam::333333333333:instance-profile/node", want: "arn:aws:iam::210987654321:role/team/"},
+		{name: "the instance profile's", profile: "arn:aws-cn:iam::333333333333:instance-profile/team/node", want: "arn:aws-cn:iam::333333333333:role/"},
+		{name: "the caller's", want: "arn:aws:iam::123456789012:role/"},
+		{name: "the caller's where the instance profile is none", profile: "none", want: "arn:aws:iam::123456789012:role/"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			if c.profile != "" {
 				instance(t, c.profile)
@@ -119,16 +119,16 @@ func TestBase(t *testing.T) {
 	}
 }
 
-func TestNoBaseCanBeDerived(t *testing.T) {
+func TestBase_NotDerivable(t *testing.T) {
 	srv := start(t)
 	signIn(t, srv.AddUser("not-an-account", "alice"))
 	_, err := newClient(t).Caller(t.Context())
 	wantError(t, srv, err, credentials.Rejected, "BaseRoleARN", "--base-role-arn")
 }
 
-func TestCallerFails(t *testing.T) {
+func TestCaller_Errors(t *testing.T) {
 	for _, c := range []struct {
-		says  string
+		name  string
 		fault ststest.Fault
 		kind  credentials.Kind
 		code  string
@@ -137,7 +137,7 @@ func TestCallerFails(t *testing.T) {
 		{"an error of STS", ststest.InternalFailure, credentials.Unavailable, "InternalFailure"},
 		{"no answer", ststest.ConnectionReset, credentials.Unavailable, "NoAnswer"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			signInAsNode(t, srv)
@@ -145,7 +145,7 @@ func TestCallerFails(t *testing.T) {
 			client := newClient(t, func(o *credentials.Options) { o.Now = clock.Now })
 			srv.FaultNext(1, c.fault)
 
-			// Thousands want to know: for a while they all get the same answer.
+			// An error is repeated for a while without a call.
 			for range 3 {
 				_, err := client.Caller(t.Context())
 				wantError(t, srv, err, c.kind, c.code, "GetCallerIdentity")
@@ -155,13 +155,13 @@ func TestCallerFails(t *testing.T) {
 			if got := operations(srv); len(got) != 1 {
 				t.Errorf("STS got %q", got)
 			}
-			clock.Advance(credentials.CallerRetry)
+			clock.Step(credentials.CallerRetry)
 			assume(t, client, session(t, appRole))
 		})
 	}
 }
 
-func TestCallerIsRemembered(t *testing.T) {
+func TestCaller_KeepsTheAnswer(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	client := readyClient(t)
@@ -174,7 +174,7 @@ func TestCallerIsRemembered(t *testing.T) {
 	}
 }
 
-func TestCallerEndsWithItsContext(t *testing.T) {
+func TestCaller_EndsWithItsContext(t *testing.T) {
 	srv := start(t)
 	once(t)
 	signInAsNode(t, srv)
@@ -223,7 +223,7 @@ func TestIntermediateRole(t *testing.T) {
 	}
 }
 
-func TestIntermediateRoleDenied(t *testing.T) {
+func TestIntermediateRole_Denied(t *testing.T) {
 	srv := start(t)
 	signIn(t, srv.AddUser(account, "alice"))
 	srv.Deny(hub)
@@ -231,17 +231,17 @@ func TestIntermediateRoleDenied(t *testing.T) {
 	wantError(t, srv, err, credentials.Denied, "AccessDenied", hub, "user/alice")
 }
 
-func TestIntermediateRoleDenied_AdviceFitsTheAction(t *testing.T) {
-	const said = "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: sts:TagSession on resource: " + hub + " with an explicit deny in a service control policy"
+func TestIntermediateRole_DeniedAdviceFitsTheAction(t *testing.T) {
+	const answer = "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: sts:TagSession on resource: " + hub + " with an explicit deny in a service control policy"
 	srv := start(t)
 	signIn(t, srv.AddUser(account, "alice"))
-	srv.DenySaying(hub, said)
+	srv.DenyWithMessage(hub, answer)
 	_, err := newClient(t, through(t)).Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Denied, "AccessDenied", hub+", the role of --assume-role", said, "explicit deny, in a service control policy", "Tried again")
+	wantError(t, srv, err, credentials.Denied, "AccessDenied", hub+", the role of --assume-role", answer, "explicit deny, in a service control policy", "Tried again")
 }
 
-// The session of the intermediate role is to be renewed, and the keys to do so are not what they were.
-func TestKeysReplacedBehindAnIntermediateRole(t *testing.T) {
+// The session of the intermediate role has to be renewed after the base keys were replaced.
+func TestIntermediateRole_ReplacedBaseKeys(t *testing.T) {
 	srv := start(t)
 	old := srv.AddUser(account, "old")
 	signIn(t, old)

@@ -25,150 +25,188 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Options of a Client. The AWS settings proper (Region, endpoint, profile, credentials) come from the SDK's own environment variables.
+// Options of a Client. The AWS settings proper (Region, endpoint, profile, credentials) come from
+// the SDK's own environment variables.
 type Options struct {
-	// Base is where roles are found that are asked for by name; if it is zero, the Client finds out.
+	// Base is where roles are looked up that are requested by name. Default: that of the caller.
 	Base role.Base
-	// Intermediate, if it has a role, is what the Client assumes first and from which it assumes all others. Its name is also that of a session that the
-	// Client has by a web identity, unless AWS_ROLE_SESSION_NAME says otherwise.
+	// Intermediate, if it has a role, is assumed first, and all other roles from it. Its name is
+	// also that of a web identity session, unless AWS_ROLE_SESSION_NAME is set.
 	Intermediate Session
-	// Seeded lets the Client have no credentials but those that Plant gives it.
+	// Seeded restricts the Client to the credentials that SetSeed sets.
 	Seeded bool
-	// QPS is how many roles are assumed in a second at most; the burst is the same. Namespaces
-	// that wait take turns.
+	// RolesAnywhere, if set, is where the Client gets its base credentials from.
+	RolesAnywhere *RolesAnywhere
+	// QPS limits how many roles are assumed in a second; the burst is the same. Namespaces that
+	// wait take turns.
 	QPS float64
-	// Now is the time by the machine's clock, which may be wrong.
+	// Now returns the time of the local clock, which can be wrong.
 	Now func() time.Time
-	// Elapsed is the time that has passed since some moment, by the machine's monotonic clock. Default: what Now tells of it.
+	// Elapsed returns the time since some moment by the local monotonic clock. Default: the
+	// monotonic reading of Now.
 	Elapsed func() time.Duration
-	// ClockCorrected, if set, is called when STS's answers show that the machine's clock is wrong, and by how much it is ahead (behind if that is negative),
-	// or that it is right again: zero.
+	// ClockCorrected, if set, is called when the answers of STS show that the local clock is wrong,
+	// with how far it is ahead (negative if it is behind), or that it is right again, with zero.
 	ClockCorrected func(ahead time.Duration)
 	// Observe, if set, is called after each attempt at a call of STS, with the error code or "OK".
 	Observe func(operation, code string, took time.Duration)
 }
 
-// Client is the one caller of STS. It is safe for concurrent use.
+// Client is the only caller of STS. It is safe for concurrent use.
 type Client struct {
+	*baseState // shared with baseClient
+
 	options     Options
 	config      aws.Config
 	clock       *Clock
-	base        *aws.CredentialsCache // what the environment gives, or the seed
-	credentials *aws.CredentialsCache // what roles are assumed with: base, or the intermediate role
+	base        *aws.CredentialsCache // from the environment, the seed or IAM Roles Anywhere
+	credentials *aws.CredentialsCache // of the client that assumes roles: base, or the intermediate role
 	sts         *sts.Client
 	limit       *fairrate.Limiter
-	seed        *atomic.Pointer[Seed]
-	refusedSeed *atomic.Pointer[Seed]      // the one that STS refused last
-	expires     *atomic.Pointer[time.Time] // when what base last gave expires
-	origin      *atomic.Pointer[string]    // what the SDK calls the place that base's credentials came from
-	own         *Client                    // the same with base's credentials
-	identities  atomic.Int64               // how often the caller may have become another
-	caller      atomic.Pointer[callerAnswer]
-	place       atomic.Pointer[role.Base] // the last one known
-	asking      singleflight.Group
-	identity    *ownIdentity
+	baseClient  *Client // see BaseClient
+
+	identityGeneration atomic.Int64 // counts possible changes of the caller
+	caller             atomic.Pointer[callerAnswer]
+	lastCaller         atomic.Pointer[Caller] // the last success of Caller
+	inFlight           singleflight.Group
+}
+
+// baseState is what is known about the base credentials, and about the controller's identity.
+type baseState struct {
+	intermediate role.ID        // the role that is assumed first; zero if there is none
+	sessions     *sessionSource // nil without IAM Roles Anywhere
+
+	seed           atomic.Pointer[Seed]
+	refusedSeed    atomic.Pointer[Seed]           // the last one that STS refused
+	identifiedSeed atomic.Pointer[identifiedSeed] // the last one that STS was asked about
+	pinnedIdentity atomic.Pointer[string]         // of the first accepted seed; see identityOf
+
+	baseSource      atomic.Pointer[string]    // the SDK's name for where the credentials came from
+	baseExpires     atomic.Pointer[time.Time] // nil for never
+	baseKey         atomic.Pointer[string]    // the last access key of the base
+	intermediateKey atomic.Pointer[string]    // the last access key of the intermediate role
 }
 
 const (
 	// attemptTimeout bounds one attempt at a call of STS, which usually takes well below a second.
 	attemptTimeout = 5 * time.Second
-	// maxAttempts, unless AWS_MAX_ATTEMPTS says otherwise, is for what passes within seconds. What lasts longer is the work queue's to retry.
+	// maxAttempts covers failures that pass within seconds; longer ones are retried by the work
+	// queue. AWS_MAX_ATTEMPTS overrides it.
 	maxAttempts  = 3
 	maxBackoff   = 2 * time.Second
 	idleConns    = 100
 	expiryWindow = 5 * time.Minute
 )
 
-// New reads the AWS settings. It returns an error if they are wrong or name no Region. It asks nobody yet, unless they name no Region: then the
-// instance's metadata service.
+// New reads the AWS settings. It returns an error if they are wrong or name no Region. It makes no
+// call, unless the Region is missing: then it asks the instance's metadata service.
 func New(ctx context.Context, o Options) (*Client, error) {
-	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost = idleConns
-	})
-	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(client),
-		config.WithLogger(logging.Nop{}), // all it says is in the errors
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	cfg, load, err := loadConfig(ctx)
 	if err != nil {
-		return nil, errors.New("the AWS settings in the environment are wrong: " + settingsTrouble(ctx, err))
+		return nil, err
 	}
-	if cfg.Region == "" {
-		if cfg.Region, err = instanceRegion(ctx, metadata(&cfg)); err != nil {
-			return nil, fmt.Errorf("no AWS Region is set: set the environment variable AWS_REGION, such as AWS_REGION=eu-central-1. It would also come from the instance's metadata service, but that %s", instanceTrouble(err))
-		}
-	}
-	load = append(load, config.WithRegion(cfg.Region), config.WithRetryer(func() aws.Retryer {
-		return retry.AddWithMaxAttempts(retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff), cmp.Or(cfg.RetryMaxAttempts, maxAttempts))
-	}))
 	c := &Client{
-		options: o, config: cfg, limit: fairrate.New(o.QPS, max(1, int(o.QPS))),
-		clock: newClock(&o),
-		seed:  &atomic.Pointer[Seed]{}, refusedSeed: &atomic.Pointer[Seed]{}, expires: &atomic.Pointer[time.Time]{}, origin: &atomic.Pointer[string]{},
-		identity: &ownIdentity{hub: o.Intermediate.Role.ID()},
+		baseState: &baseState{intermediate: o.Intermediate.Role.ID()}, options: o, config: cfg, clock: newClock(&o),
+		limit: fairrate.New(o.QPS, max(1, int(o.QPS))),
 	}
-	load = append(load, c.ofTheSDKsOwnCalls()...)
-	c.base = c.cached(c.timed(func(ctx context.Context) (aws.Credentials, error) {
-		if o.Seeded {
-			return c.fromSeed(ctx)
+	if o.RolesAnywhere != nil {
+		if c.sessions, err = newSessionSource(ctx, o.RolesAnywhere, &cfg); err != nil {
+			return nil, err
 		}
-		return c.fromEnvironment(ctx, load...)
+	}
+	load = append(load, c.sdkCallOptions()...)
+	c.base = c.cache(c.trackBase(func(ctx context.Context) (aws.Credentials, error) {
+		switch {
+		case o.Seeded:
+			return c.seedCredentials(ctx)
+		case c.sessions != nil:
+			return c.sessionCredentials(ctx)
+		default:
+			return c.environmentCredentials(ctx, load...)
+		}
 	}))
-	c.credentials, c.own = c.base, c
+	c.credentials, c.baseClient = c.base, c
 	if !o.Intermediate.Role.IsZero() {
-		c.own = c.beforeIntermediate()
-		c.credentials = c.cached(c.throughIntermediate())
+		c.baseClient = c.newBaseClient()
+		c.credentials = c.cache(c.intermediateProvider())
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
 }
 
-// beforeIntermediate is a Client that is what this one is before it assumes the intermediate role. It shares all that is about the base.
-func (c *Client) beforeIntermediate() *Client {
-	o := c.options
-	o.Intermediate = Session{}
-	own := &Client{
-		options: o, config: c.config, clock: c.clock, limit: c.limit, base: c.base, credentials: c.base,
-		seed: c.seed, refusedSeed: c.refusedSeed, expires: c.expires, origin: c.origin,
-		identity: c.identity,
+// loadConfig returns the AWS settings, and the options with which to load them again.
+func loadConfig(ctx context.Context) (aws.Config, []func(*config.LoadOptions) error, error) {
+	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = idleConns
+	})
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(client),
+		config.WithLogger(logging.Nop{}), // the errors contain all of it
 	}
-	own.own, own.sts = own, own.client(c.base)
-	return own
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return cfg, nil, errors.New("the AWS settings in the environment are wrong: " + describeSettingsError(ctx, err))
+	}
+	if cfg.Region == "" {
+		if cfg.Region, err = instanceRegion(ctx, newMetadataClient(&cfg)); err != nil {
+			return cfg, nil, fmt.Errorf("no AWS Region is set: set the environment variable AWS_REGION, such as "+
+				"AWS_REGION=eu-central-1. It would also come from the instance's metadata service, but that "+
+				"%s", describeInstanceError(err))
+		}
+	}
+	attempts := cmp.Or(cfg.RetryMaxAttempts, maxAttempts)
+	load = append(load, config.WithRegion(cfg.Region), config.WithRetryer(func() aws.Retryer {
+		return retry.AddWithMaxAttempts(retry.AddWithMaxBackoffDelay(retry.NewStandard(), maxBackoff), attempts)
+	}))
+	return cfg, load, nil
 }
 
-// Own is the Client as itself, and not as the intermediate role. Without an intermediate role it is the same.
-func (c *Client) Own() *Client { return c.own }
+// newBaseClient returns a Client that works with the base credentials.
+func (c *Client) newBaseClient() *Client {
+	o := c.options
+	o.Intermediate = Session{}
+	base := &Client{
+		baseState: c.baseState, options: o, config: c.config, clock: c.clock, limit: c.limit, base: c.base, credentials: c.base,
+	}
+	base.baseClient, base.sts = base, base.client(c.base)
+	return base
+}
 
-// Clock is that of STS, as far as its answers tell.
+// BaseClient returns the Client that works with the base credentials, and not as the intermediate
+// role. It is c itself if there is no intermediate role.
+func (c *Client) BaseClient() *Client { return c.baseClient }
+
+// Clock returns the clock of STS.
 func (c *Client) Clock() *Clock { return c.clock }
 
-// timed notes when the base credentials expire, and their access key.
-func (c *Client) timed(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
+// trackBase records the expiry and the access key of the base credentials.
+func (c *Client) trackBase(retrieve aws.CredentialsProviderFunc) aws.CredentialsProvider {
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		got, err := retrieve(ctx)
 		switch {
-		case err != nil: // what there was before expires when it does
+		case err != nil: // the credentials before keep their expiry
 		case got.CanExpire:
-			c.expires.Store(&got.Expires)
+			c.baseExpires.Store(&got.Expires)
 		default:
-			c.expires.Store(nil)
+			c.baseExpires.Store(nil)
 		}
 		if err == nil {
-			c.noteBaseKey(got.AccessKeyID)
+			c.setBaseKey(got.AccessKeyID)
 		}
 		return got, err
 	})
 }
 
-// BaseExpires is when the credentials expire that the Client itself has, before any --assume-role; zero if they never do, or none were had yet.
+// BaseExpires returns when the base credentials expire, those before any --assume-role. It is zero
+// if they never expire, or were not retrieved yet.
 func (c *Client) BaseExpires() time.Time {
-	if at := c.expires.Load(); at != nil {
+	if at := c.baseExpires.Load(); at != nil {
 		return *at
 	}
 	return time.Time{}
 }
 
-// instanceRegion is the Region of the instance that the controller runs on.
+// instanceRegion asks the metadata service for the instance's Region.
 func instanceRegion(ctx context.Context, instance *imds.Client) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -179,38 +217,42 @@ func instanceRegion(ctx context.Context, instance *imds.Client) (string, error) 
 	return answer.Region, nil
 }
 
-// metadata is a client of the instance's metadata service. Elsewhere than on EC2 nobody answers, which it finds out within seconds.
-func metadata(cfg *aws.Config) *imds.Client {
+// newMetadataClient returns a client of the instance's metadata service. Outside EC2 its calls fail
+// within seconds.
+func newMetadataClient(cfg *aws.Config) *imds.Client {
 	return imds.NewFromConfig(*cfg, func(o *imds.Options) { o.Retryer = retry.NewStandard() })
 }
 
-// cached keeps credentials until shortly before they expire. The SDK's cache knows no clock but the machine's, so it is told an expiry by that one.
-func (c *Client) cached(p aws.CredentialsProvider) *aws.CredentialsCache {
+// cache keeps credentials until shortly before they expire. The SDK's cache compares with the local
+// clock, so it gets an expiry by that clock.
+func (c *Client) cache(p aws.CredentialsProvider) *aws.CredentialsCache {
 	byTheMachine := func(ctx context.Context) (aws.Credentials, error) {
 		got, err := p.Retrieve(ctx)
-		got.Expires = got.Expires.Add(c.clock.Ahead())
+		got.Expires = got.Expires.Add(c.clock.Offset())
 		return got, err
 	}
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(byTheMachine), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
-// Region is the AWS Region of the environment.
+// Region returns the AWS Region of the environment.
 func (c *Client) Region() string { return c.config.Region }
 
-// Assume returns credentials for a session, or an *Error. They are complete, not expired, and nobody else has them. If the
-// controller's own credentials are refused as expired, it reads them anew and tries once more.
+// Assume returns credentials for a session, or an *Error. They are complete, not expired, and
+// issued for this call alone. If STS refuses the controller's own credentials as expired, Assume
+// reads them again and retries once.
 func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
 	if err := c.limit.Wait(ctx, s.Namespace); err != nil {
-		return Credentials{}, &Error{Kind: Throttled, Code: "LocalRateLimit", message: fmt.Sprintf("more roles are wanted than --sts-qps allows: credentials of role %s are late", s.Role)}
+		return Credentials{}, newError(Throttled, "LocalRateLimit", "more roles are requested than --sts-qps allows: "+
+			"credentials of role %s are late", s.Role)
 	}
 	caller, err := c.Caller(ctx)
 	if err != nil {
 		return Credentials{}, err
 	}
 	credentials, err := c.assume(ctx, s)
-	if c.forgetIfExpired(err) {
+	if c.invalidateIfExpired(err) {
 		credentials, err = c.assume(ctx, s)
-		c.forgetIfExpired(err)
+		c.invalidateIfExpired(err)
 	}
 	if err == nil {
 		return credentials, nil
@@ -219,33 +261,34 @@ func (c *Client) Assume(ctx context.Context, s Session) (Credentials, error) {
 		return Credentials{}, known
 	}
 	if kind, code := classify(err); kind == Expired {
-		return Credentials{}, c.refused(code, fmt.Sprintf("so it cannot assume role %s", s.Role))
+		return Credentials{}, c.refusedError(code, fmt.Sprintf("so it cannot assume role %s", s.Role))
 	}
 	return Credentials{}, explain(err, s, caller)
 }
 
-// forgetIfExpired drops what is remembered of the controller's own credentials, if the error says that they are good no longer.
-func (c *Client) forgetIfExpired(err error) bool {
+// invalidateIfExpired invalidates the controller's own credentials if the error is of Kind Expired.
+// It reports whether it did.
+func (c *Client) invalidateIfExpired(err error) bool {
 	if err == nil {
 		return false
 	}
 	if kind, _ := classify(err); kind != Expired {
 		return false
 	}
-	c.forget()
+	c.invalidate()
 	return true
 }
 
-// forget drops what is remembered of the controller's own credentials.
-func (c *Client) forget() {
+// invalidate drops the cached credentials of the controller and its identity.
+func (c *Client) invalidate() {
 	c.base.Invalidate()
 	c.credentials.Invalidate()
-	c.identity.seed.Store(nil)
-	c.forgetCaller()
+	c.identifiedSeed.Store(nil)
+	c.invalidateCaller()
 }
 
-// input is the call that asks for a session.
-func input(s Session) *sts.AssumeRoleInput {
+// assumeRoleInput returns the parameters of the call for a session.
+func assumeRoleInput(s Session) *sts.AssumeRoleInput {
 	in := &sts.AssumeRoleInput{
 		RoleArn:         aws.String(s.Role.String()),
 		RoleSessionName: aws.String(s.Name),
@@ -260,21 +303,26 @@ func input(s Session) *sts.AssumeRoleInput {
 	return in
 }
 
-// assume makes the one call and checks the answer.
+// assume makes the call and checks the answer.
 func (c *Client) assume(ctx context.Context, s Session) (Credentials, error) {
-	if err := c.retrieve(ctx); err != nil {
+	if err := c.ensureCredentials(ctx); err != nil {
 		return Credentials{}, err
 	}
-	answer, err := c.sts.AssumeRole(ctx, input(s))
+	answer, err := c.sts.AssumeRole(ctx, assumeRoleInput(s))
 	if err != nil {
 		return Credentials{}, err
 	}
+	return c.checkAnswer(s.Role, answer.Credentials)
+}
+
+// checkAnswer returns the credentials of a role that STS answered with.
+func (c *Client) checkAnswer(of role.ARN, got *ststypes.Credentials) (Credentials, error) {
 	issued := c.clock.Now().UTC().Truncate(time.Second)
-	got := answer.Credentials
 	if got == nil || aws.ToString(got.AccessKeyId) == "" || aws.ToString(got.SecretAccessKey) == "" || aws.ToString(got.SessionToken) == "" ||
 		got.Expiration == nil || !got.Expiration.After(issued) {
-		return Credentials{}, &Error{Kind: Unavailable, Code: "BadAnswer", message: fmt.Sprintf(
-			"STS answered for role %s with credentials that are incomplete or have expired: they are not used, and it is asked again", s.Role)}
+		return Credentials{}, newError(Unavailable, "BadAnswer",
+			"STS answered for role %s with credentials that are incomplete or have expired: they are not used, and it "+
+				"is asked again", of)
 	}
 	return Credentials{
 		AccessKeyID:     *got.AccessKeyId,

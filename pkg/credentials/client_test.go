@@ -3,9 +3,6 @@ package credentials_test
 import (
 	"context"
 	"errors"
-	"os"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
 func TestAssume(t *testing.T) {
@@ -35,7 +32,7 @@ func TestAssume(t *testing.T) {
 		t.Errorf("STS issued %s to %+v", got.AccessKeyID, issued)
 	}
 	if !got.Expires.Equal(issued.Expires) || got.Expires.Location() != time.UTC {
-		t.Errorf("expires %s, STS says %s", got.Expires, issued.Expires)
+		t.Errorf("expires %s, STS issued %s", got.Expires, issued.Expires)
 	}
 	if !got.Issued.Equal(now.Truncate(time.Second)) || got.Issued.Location() != time.UTC {
 		t.Errorf("issued %s, want %s", got.Issued, now)
@@ -56,13 +53,13 @@ func TestAssume(t *testing.T) {
 	}
 }
 
-func TestAssumeFails(t *testing.T) {
+func TestAssume_Errors(t *testing.T) {
 	deny := func(srv *ststest.Server) { srv.Deny(appRole) }
 	fault := func(f ststest.Fault) func(*ststest.Server) {
 		return func(srv *ststest.Server) { srv.SetFault(f) }
 	}
 	for _, c := range []struct {
-		says  string
+		name  string
 		order func(*ststest.Server)
 		kind  credentials.Kind
 		code  string
@@ -71,7 +68,7 @@ func TestAssumeFails(t *testing.T) {
 		{"denied: role, caller and what the trust policy is to name", deny, credentials.Denied, "AccessDenied", []string{
 			appRole, "arn:aws:sts::123456789012:assumed-role/node/i-0123", "trust policy name arn:aws:iam::123456789012:role/node ", "sts:AssumeRole",
 		}},
-		{"rejected: what STS says", func(srv *ststest.Server) { srv.SetMaxSessionDuration(appRole, 15*time.Minute) }, credentials.Rejected, "ValidationError", []string{
+		{"rejected with the answer of STS", func(srv *ststest.Server) { srv.SetMaxSessionDuration(appRole, 15*time.Minute) }, credentials.Rejected, "ValidationError", []string{
 			appRole, "exceeds the MaxSessionDuration set for this role",
 		}},
 		{"throttled", fault(ststest.Throttled), credentials.Throttled, "Throttling", []string{appRole, "--sts-qps"}},
@@ -83,7 +80,7 @@ func TestAssumeFails(t *testing.T) {
 		{"credentials that never expire", fault(ststest.MissingExpiration), credentials.Unavailable, "BadAnswer", []string{appRole}},
 		{"credentials that have expired", fault(ststest.AlreadyExpired), credentials.Unavailable, "BadAnswer", []string{appRole}},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			signInAsNode(t, srv)
@@ -95,7 +92,7 @@ func TestAssumeFails(t *testing.T) {
 			}
 			wantError(t, srv, err, c.kind, c.code, c.names...)
 
-			// It is over when it is over: no error of a role hinders a later attempt.
+			// An error of one role does not affect later attempts.
 			srv.SetFault(ststest.NoFault)
 			srv.Allow(appRole)
 			srv.SetMaxSessionDuration(appRole, time.Hour)
@@ -104,7 +101,7 @@ func TestAssumeFails(t *testing.T) {
 	}
 }
 
-func TestDenialOfOneRoleLeavesOthersAlone(t *testing.T) {
+func TestAssume_DenialOfOneRoleDoesNotAffectOthers(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	client := newClient(t)
@@ -118,7 +115,7 @@ func TestDenialOfOneRoleLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-func TestAssumeEndsWithItsContext(t *testing.T) {
+func TestAssume_EndsWithItsContext(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	client := readyClient(t)
@@ -133,7 +130,7 @@ func TestAssumeEndsWithItsContext(t *testing.T) {
 	wantError(t, srv, err, credentials.Unavailable, "Timeout", appRole)
 }
 
-func TestSTSThatIsNotThere(t *testing.T) {
+func TestAssume_STSUnreachable(t *testing.T) {
 	srv := start(t)
 	once(t)
 	signInAsNode(t, srv)
@@ -143,167 +140,7 @@ func TestSTSThatIsNotThere(t *testing.T) {
 	wantError(t, srv, err, credentials.Unavailable, "NoAnswer", appRole)
 }
 
-// What passes within seconds is tried again, and every attempt is told of.
-func TestEveryAttemptIsObserved(t *testing.T) {
-	srv := start(t)
-	signInAsNode(t, srv)
-	var mu sync.Mutex
-	var observed []string
-	client := readyClient(t, func(o *credentials.Options) {
-		o.Observe = func(operation, code string, took time.Duration) {
-			mu.Lock()
-			defer mu.Unlock()
-			observed = append(observed, operation+" "+code)
-			if took <= 0 || took > time.Minute {
-				t.Errorf("%s took %s", operation, took)
-			}
-		}
-	})
-	srv.FaultNext(1, ststest.ConnectionReset)
-	assume(t, client, session(t, appRole))
-	srv.Deny(appRole)
-	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Denied, "AccessDenied")
-	if want := []string{"GetCallerIdentity OK", "AssumeRole NoAnswer", "AssumeRole OK", "AssumeRole AccessDenied"}; !slices.Equal(observed, want) {
-		t.Errorf("observed %q, want %q", observed, want)
-	}
-}
-
-// The controller's own keys end, and later somebody puts new ones into the file. No restart is needed, and no failed attempt.
-func TestReplacedKeysAreFoundAtOnce(t *testing.T) {
-	for _, c := range []struct {
-		says, code string
-		end        func(*ststest.Server, ststest.Keys)
-	}{
-		{"a deleted key", "InvalidClientTokenId", func(srv *ststest.Server, keys ststest.Keys) { srv.Revoke(keys.AccessKeyID) }},
-		{"an expired session", "ExpiredToken", func(srv *ststest.Server, _ ststest.Keys) {
-			later := time.Now().Add(90 * time.Minute)
-			srv.SetClock(func() time.Time { return later })
-			srv.SetMaxSkew(0)
-		}},
-	} {
-		t.Run(c.says, func(t *testing.T) {
-			srv := start(t)
-			keys := signInAsNode(t, srv)
-			client := readyClient(t)
-			c.end(srv, keys)
-			_, err := client.Assume(t.Context(), session(t, appRole))
-			wantError(t, srv, err, credentials.Expired, c.code, appRole, "own AWS credentials")
-
-			signIn(t, srv.AddUser(account, "fresh"))
-			assume(t, client, session(t, appRole))
-			if caller, err := client.Caller(t.Context()); err != nil || caller.ARN != "arn:aws:iam::123456789012:user/fresh" {
-				t.Errorf("the caller is %q, %v", caller.ARN, err)
-			}
-		})
-	}
-}
-
-func TestKeysReplacedBeforeTheFirstRefusalCostNoFailure(t *testing.T) {
-	srv := start(t)
-	old := srv.AddUser(account, "old")
-	signIn(t, old)
-	client := readyClient(t)
-	srv.Revoke(old.AccessKeyID)
-	signIn(t, srv.AddUser(account, "fresh"))
-	assume(t, client, session(t, appRole))
-	if got, want := operations(srv), []string{"GetCallerIdentity", "AssumeRole InvalidClientTokenId", "AssumeRole"}; !slices.Equal(got, want) {
-		t.Errorf("STS got %q, want %q", got, want)
-	}
-}
-
-func TestNoCredentials(t *testing.T) {
-	srv := start(t)
-	clock := newClock()
-	client := newClient(t, func(o *credentials.Options) { o.Now = clock.Now })
-	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Absent, "NoCredentials",
-		"AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "metadata")
-	if len(srv.Calls()) > 0 {
-		t.Errorf("STS was asked all the same: %q", operations(srv))
-	}
-
-	signInAsNode(t, srv)
-	clock.Advance(credentials.CallerRetry)
-	assume(t, client, session(t, appRole))
-}
-
-// Credentials can go while the controller runs, such as a file that somebody deletes.
-func TestCredentialsThatGo(t *testing.T) {
-	srv := start(t)
-	keys := srv.AddUser(account, "alice")
-	signIn(t, keys)
-	client := readyClient(t)
-	srv.Revoke(keys.AccessKeyID)
-	if err := os.Remove(os.Getenv("AWS_SHARED_CREDENTIALS_FILE")); err != nil { //nolint:gosec // the test set it
-		t.Fatal(err)
-	}
-	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Absent, "NoCredentials")
-}
-
-func TestWrongSettings(t *testing.T) {
-	for _, c := range []struct {
-		says, because string
-		set           func(*testing.T)
-	}{
-		{"no Region", "AWS_REGION", func(t *testing.T) {
-			t.Helper()
-			t.Setenv("AWS_REGION", "")
-		}},
-		{"a profile that does not exist", "nobody", func(t *testing.T) {
-			t.Helper()
-			t.Setenv("AWS_PROFILE", "nobody")
-		}},
-		{"a web identity without a role", "without AWS_ROLE_ARN", func(t *testing.T) {
-			t.Helper()
-			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")
-		}},
-		{"an endpoint for container credentials elsewhere", "10.1.2.3", func(t *testing.T) {
-			t.Helper()
-			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://10.1.2.3/")
-		}},
-		{"a number that is none", "AWS_MAX_ATTEMPTS", func(t *testing.T) {
-			t.Helper()
-			t.Setenv("AWS_MAX_ATTEMPTS", "many")
-		}},
-	} {
-		t.Run(c.says, func(t *testing.T) {
-			start(t)
-			c.set(t)
-			client, err := credentials.New(t.Context(), options())
-			if err == nil || client != nil {
-				t.Fatal("accepted")
-			}
-			if !strings.Contains(err.Error(), c.because) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error is %q, want one line that says %s", err, c.because)
-			}
-		})
-	}
-}
-
-// A profile can vanish from its file while the controller runs.
-func TestSettingsThatBreak(t *testing.T) {
-	srv := start(t)
-	keys := srv.AddUser(account, "alice")
-	signIn(t, keys)
-	client := readyClient(t)
-	srv.Revoke(keys.AccessKeyID)
-	t.Setenv("AWS_PROFILE", "nobody")
-	_, err := client.Assume(t.Context(), session(t, appRole))
-	wantError(t, srv, err, credentials.Absent, "NoCredentials", "nobody")
-}
-
-func TestRegionOfTheInstance(t *testing.T) {
-	start(t)
-	instance(t, "")
-	t.Setenv("AWS_REGION", "")
-	if got := newClient(t).Region(); got != "eu-west-1" {
-		t.Errorf("Region is %q", got)
-	}
-}
-
-func TestLocalRateLimit(t *testing.T) {
+func TestAssume_LocalRateLimit(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	client := readyClient(t, func(o *credentials.Options) { o.QPS = 0.01 })
@@ -316,7 +153,7 @@ func TestLocalRateLimit(t *testing.T) {
 	}
 }
 
-func TestBurstIsOneSecond(t *testing.T) {
+func TestAssume_BurstIsOneSecond(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	client := readyClient(t, func(o *credentials.Options) { o.QPS = 5 })
@@ -327,13 +164,13 @@ func TestBurstIsOneSecond(t *testing.T) {
 			refused++
 		}
 	}
-	most := 5 + 5*int(time.Since(began)/time.Second+1) // the burst, and what came in the meantime
+	most := 5 + 5*int(time.Since(began)/time.Second+1) // the burst, and the rate since then
 	if n := srv.Counts()[ststest.Outcome{Operation: "AssumeRole"}]; n < 5 || n > most || n+refused < 20 {
 		t.Errorf("%d roles were assumed, %d were not", n, refused)
 	}
 }
 
-func TestManyAtOnceAskWhoTheyAreOnce(t *testing.T) {
+func TestCaller_ConcurrentCallsAskOnce(t *testing.T) {
 	srv := start(t)
 	signInAsNode(t, srv)
 	srv.SetLatency(20 * time.Millisecond)
@@ -364,7 +201,7 @@ func TestManyAtOnceAskWhoTheyAreOnce(t *testing.T) {
 
 func TestKindOf(t *testing.T) {
 	for _, c := range []struct {
-		says string
+		name string
 		err  error
 		want credentials.Kind
 	}{
@@ -373,7 +210,7 @@ func TestKindOf(t *testing.T) {
 		{"one of this package", &credentials.Error{Kind: credentials.Denied}, credentials.Denied},
 		{"a wrapped one", errors.Join(errors.New("x"), &credentials.Error{Kind: credentials.Absent}), credentials.Absent},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			if got := credentials.KindOf(c.err); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}

@@ -2,115 +2,140 @@ package credentials
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Clock tells the time of STS, by which credentials expire: that of the machine, unless what STS answers shows that the machine's clock is wrong. It
-// is safe for concurrent use, and a clock.PassiveClock.
+// Clock shows the time of STS, by which credentials expire: the local time, corrected while the
+// answers of STS show that the local clock is wrong. It is safe for concurrent use, and a
+// clock.PassiveClock.
+//
+// The SDK's own skew (middleware.GetAttemptSkew) cannot replace it. It is the distance of a Date
+// from the middle of one attempt by time.Now. So a process that is stopped for a minute during a
+// call makes a right clock look wrong by half a minute, where Clock needs the times of request and
+// answer. It also is relative to the local clock, and so wrong again once that clock is set, where
+// Clock continues by the monotonic clock and notices the step. And the SDK keeps it no longer than
+// a call.
 type Clock struct {
-	machine   func() time.Time
-	elapsed   func() time.Duration
-	corrected func(ahead time.Duration) // may be nil
-	lock      sync.Mutex                // of who corrects
-	right     atomic.Pointer[moment]    // nil as long as the machine's clock is right
-	heard     atomic.Pointer[reading]   // when the call began that STS answered last; nil if there was none
+	local        func() time.Time
+	elapsed      func() time.Duration
+	onCorrection func(ahead time.Duration) // nil for none; must not use the Clock
+
+	mu       sync.Mutex
+	anchor   *anchorPoint // nil while the local clock is trusted
+	lastCall *reading     // when the last answered call began; nil if there was none
 }
 
-// reading is what the two clocks of a machine show at one moment: the one that tells the time, and the monotonic one, which nobody sets.
+// reading is what the two local clocks show at one moment: the wall clock, and the monotonic one,
+// which cannot be set.
 type reading struct {
 	wall    time.Time
 	elapsed time.Duration
 }
 
-// moment is one moment by the machine's monotonic clock and by the clock of STS.
-type moment struct {
+// anchorPoint is one moment by the local monotonic clock and by the clock of STS.
+type anchorPoint struct {
 	elapsed time.Duration
 	sts     time.Time
 }
 
-// at is what the clock of STS shows when the machine's do this.
-func (m *moment) at(r reading) time.Time { return m.sts.Add(r.elapsed - m.elapsed) }
+// at returns the time of STS at a reading of the local clocks.
+func (m *anchorPoint) at(r reading) time.Time { return m.sts.Add(r.elapsed - m.elapsed) }
 
-// newClock makes the Clock of a client.
+// newClock returns the Clock of a Client.
 func newClock(o *Options) *Clock {
-	c := &Clock{machine: o.Now, elapsed: o.Elapsed, corrected: o.ClockCorrected}
+	c := &Clock{local: o.Now, elapsed: o.Elapsed, onCorrection: o.ClockCorrected}
 	if c.elapsed == nil {
 		start := o.Now()
-		c.elapsed = func() time.Duration { return o.Now().Sub(start) } // by Go's monotonic reading, where there is one
+		c.elapsed = func() time.Duration { return o.Now().Sub(start) } // by the monotonic reading, if Now has one
 	}
 	return c
 }
 
-func (c *Clock) read() reading { return reading{wall: c.machine().Round(0), elapsed: c.elapsed()} }
+func (c *Clock) read() reading { return reading{wall: c.local().Round(0), elapsed: c.elapsed()} }
 
 const (
-	// maxClockError is how far the machine's clock may be off and is still believed. It is beyond what one answer leaves open, so a clock that is kept right,
-	// mostly to some milliseconds, is never touched; and nothing for credentials that live for 15 minutes at least.
+	// maxClockError is how far the local clock can be off and still be trusted. It exceeds the
+	// uncertainty of one answer, so a synchronized clock, off by some milliseconds, is never
+	// corrected; and it is negligible for credentials that live for at least 15 minutes.
 	maxClockError = 5 * time.Second
-	// maxErrorAgain is how far off it may be to be believed again. It is less, so that a clock at the limit is not corrected again and again.
-	maxErrorAgain = 2 * time.Second
+	// maxErrorToTrust is how far off the local clock can be to be trusted again. It is smaller than
+	// maxClockError, so that a clock at the limit is not corrected again and again.
+	maxErrorToTrust = 2 * time.Second
 	// dateResolution is that of the Date header. Source: RFC 9110, "Date/Time Formats".
 	dateResolution = time.Second
 )
 
-// Now is the time.
+// Now returns the time of STS.
 func (c *Clock) Now() time.Time {
-	if right := c.right.Load(); right != nil {
-		return right.at(c.read())
+	if anchor := c.currentAnchor(); anchor != nil {
+		return anchor.at(c.read())
 	}
-	return c.machine()
+	return c.local()
 }
 
-// Since is the time that has passed since then.
+func (c *Clock) currentAnchor() *anchorPoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.anchor
+}
+
+// Since returns the time that has passed since then.
 func (c *Clock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
 
-// Ahead is by how much the machine's clock is ahead of that of STS; it is negative if the machine's is behind, and zero if it is believed.
-func (c *Clock) Ahead() time.Duration {
-	right := c.right.Load()
-	if right == nil {
+// Offset returns how far the local clock is ahead of the clock of STS: negative if it is behind,
+// and zero while it is trusted.
+func (c *Clock) Offset() time.Duration { return c.offset(c.currentAnchor()) }
+
+func (c *Clock) offset(anchor *anchorPoint) time.Duration {
+	if anchor == nil {
 		return 0
 	}
 	now := c.read()
-	return now.wall.Sub(right.at(now))
+	return now.wall.Sub(anchor.at(now))
 }
 
-// stepped tells whether somebody has set the machine's clock since STS was heard last, or the machine stood still, so that the one that is monotonic did, too.
-func (c *Clock) stepped() bool {
-	heard, now := c.heard.Load(), c.read()
-	return heard != nil && (now.wall.Sub(heard.wall)-(now.elapsed-heard.elapsed)).Abs() > maxClockError
+// localClockStepped reports whether the local clock was set since the last answer of STS, or the
+// machine was suspended and its monotonic clock with it.
+func (c *Clock) localClockStepped() bool {
+	c.mu.Lock()
+	last := c.lastCall
+	c.mu.Unlock()
+	now := c.read()
+	return last != nil && (now.wall.Sub(last.wall)-(now.elapsed-last.elapsed)).Abs() > maxClockError
 }
 
-// Sure is false from when somebody has set the machine's clock until STS is heard again: what this one tells may then be wrong by any amount. As long as STS
-// was never heard, the machine's clock is believed, as mostly it is right.
-func (c *Clock) Sure() bool { return !c.stepped() }
+// Trusted reports whether Now can be relied on. It cannot from a step of the local clock until the
+// next answer of STS. Before the first answer the local clock is trusted.
+func (c *Clock) Trusted() bool { return !c.localClockStepped() }
 
-// hear takes in the Date of an answer of STS, and when by the machine's clocks the call began and its answer was there. Of the time between these, however
-// long it was, nothing is known but that STS read its clock within it.
-func (c *Clock) hear(date time.Time, began, ended reading) {
-	c.lock.Lock()
-	defer c.lock.Unlock()
-	c.heard.Store(&began) // not when it ended: somebody may have set the clock in between
-	right, allowed := c.right.Load(), maxClockError
-	if right != nil {
-		allowed = maxErrorAgain
+// observe takes in the Date of an answer of STS, and the readings of the local clocks when the call
+// began and ended. STS read its clock at an unknown moment between the two.
+func (c *Clock) observe(date time.Time, began, ended reading) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastCall = &began // not ended: the clock could be set in between
+	before, allowed := c.anchor, maxClockError
+	if before != nil {
+		allowed = maxErrorToTrust
 	}
+	trusted := plausible(date, began.wall, ended.wall, allowed)
 	switch {
-	case agree(date, began.wall, ended.wall, allowed) && right == nil:
+	case trusted && before == nil:
 		return
-	case agree(date, began.wall, ended.wall, allowed):
-		c.right.Store(nil)
-	case right != nil && agree(date, right.at(began), right.at(ended), maxClockError):
+	case trusted:
+		c.anchor = nil
+	case before != nil && plausible(date, before.at(began), before.at(ended), maxClockError):
 		return
-	default: // the middle of what it can be
-		c.right.Store(&moment{elapsed: ended.elapsed, sts: date.Add((dateResolution + ended.elapsed - began.elapsed) / 2)})
+	default: // the middle of the possible times
+		c.anchor = &anchorPoint{elapsed: ended.elapsed, sts: date.Add((dateResolution + ended.elapsed - began.elapsed) / 2)}
 	}
-	if c.corrected != nil {
-		c.corrected(c.Ahead())
+	if c.onCorrection != nil {
+		c.onCorrection(c.offset(c.anchor))
 	}
 }
 
-// agree tells whether a clock that showed these two times may be that of who wrote the date between them, but for an error.
-func agree(date, began, ended time.Time, allowed time.Duration) bool {
+// plausible reports whether a clock that showed began and ended can be the one that wrote date
+// between them, with an error of at most allowed.
+func plausible(date, began, ended time.Time, allowed time.Duration) bool {
 	return !date.Add(dateResolution+allowed).Before(began) && !date.Add(-allowed).After(ended)
 }

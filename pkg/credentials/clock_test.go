@@ -8,20 +8,21 @@ import (
 	"time"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-// wrong are the machines' clocks of these tests, by how much they are ahead of that of STS.
+// wrong are local clocks, by how far they are ahead of that of STS.
 var wrong = map[string]time.Duration{
 	"seven minutes ahead": 7 * time.Minute, "seven minutes behind": -7 * time.Minute, "two hours ahead": 2 * time.Hour, "two hours behind": -2 * time.Hour,
 }
 
-// aheadOf sets STS's clock, so that the machine's is ahead of it.
+// aheadOf sets STS's clock so that the local clock is ahead of it.
 func aheadOf(srv *ststest.Server, ahead time.Duration) {
 	srv.SetClock(func() time.Time { return time.Now().Add(-ahead) })
 }
 
-// wantNear checks that two times or durations differ by no more than what the Date header leaves open.
+// wantNear checks that two times or durations differ by no more than the resolution of the Date
+// header allows.
 func wantNear(t *testing.T, what string, off time.Duration) {
 	t.Helper()
 	if off.Abs() > 2*time.Second {
@@ -29,28 +30,29 @@ func wantNear(t *testing.T, what string, off time.Duration) {
 	}
 }
 
-// The machine's clock is wrong from the start. One attempt is refused where it is off by more than STS takes, as the SDK finds that out by it; and no other.
-func TestAWrongClockHarmsNothing(t *testing.T) {
-	for says, ahead := range wrong {
-		t.Run(says, func(t *testing.T) {
+// The local clock is wrong from the start. If it is off by more than STS accepts, one attempt is
+// refused, by which the SDK notices; no other is.
+func TestAssume_WithAWrongClock(t *testing.T) {
+	for name, ahead := range wrong {
+		t.Run(name, func(t *testing.T) {
 			srv := start(t)
 			aheadOf(srv, ahead)
 			signIn(t, srv.AddUser(account, "controller"))
-			machine := newClock()
-			var told []time.Duration
+			local := newClock()
+			var corrections []time.Duration
 			client := newClient(t, func(o *credentials.Options) {
-				o.Now = machine.Now
-				o.ClockCorrected = func(ahead time.Duration) { told = append(told, ahead) }
+				o.Now = local.Now
+				o.ClockCorrected = func(ahead time.Duration) { corrections = append(corrections, ahead) }
 			})
 			for range 3 {
 				got := assume(t, client, session(t, appRole))
-				wantNear(t, "the time of issue", got.Issued.Sub(machine.Now().Add(-ahead)))
+				wantNear(t, "the time of issue", got.Issued.Sub(local.Now().Add(-ahead)))
 				wantNear(t, "the life", got.Expires.Sub(got.Issued)-time.Hour)
 			}
-			wantNear(t, "the clock", client.Clock().Now().Sub(machine.Now().Add(-ahead)))
-			wantNear(t, "the difference", client.Clock().Ahead()-ahead)
-			if len(told) != 1 {
-				t.Errorf("the difference was told %d times: %s", len(told), told)
+			wantNear(t, "the clock", client.Clock().Now().Sub(local.Now().Add(-ahead)))
+			wantNear(t, "the difference", client.Clock().Offset()-ahead)
+			if len(corrections) != 1 {
+				t.Errorf("the correction was reported %d times: %s", len(corrections), corrections)
 			}
 			want := []string{"GetCallerIdentity SignatureDoesNotMatch", "GetCallerIdentity", "AssumeRole", "AssumeRole", "AssumeRole"}
 			if got := operations(srv); !slices.Equal(got, want) {
@@ -60,8 +62,8 @@ func TestAWrongClockHarmsNothing(t *testing.T) {
 	}
 }
 
-// Within what STS takes nothing is refused, and the clock is set right all the same.
-func TestAWrongClockThatSTSTakes(t *testing.T) {
+// An offset that STS accepts causes no refusal, and is corrected all the same.
+func TestAssume_WrongClockThatSTSAccepts(t *testing.T) {
 	srv := start(t)
 	signIn(t, srv.AddUser(account, "controller"))
 	srv.SetMaxSkew(15 * time.Minute)
@@ -74,7 +76,7 @@ func TestAWrongClockThatSTSTakes(t *testing.T) {
 	}
 }
 
-func TestARefusalTellsTheTime(t *testing.T) {
+func TestClock_IsCorrectedByARefusal(t *testing.T) {
 	srv := start(t)
 	once(t)
 	signIn(t, ststest.Keys{AccessKeyID: "AKIAUNKNOWN", SecretAccessKey: "unknown"})
@@ -83,12 +85,12 @@ func TestARefusalTellsTheTime(t *testing.T) {
 	if _, err := client.Caller(t.Context()); err == nil {
 		t.Fatal("unknown keys are taken")
 	}
-	wantNear(t, "the difference", client.Clock().Ahead()-7*time.Minute)
+	wantNear(t, "the difference", client.Clock().Offset()-7*time.Minute)
 }
 
-// Whoever stands between may answer in STS's place, or with what STS said long ago: that tells no time.
-func TestOnlySTSTellsTheTime(t *testing.T) {
-	for says, c := range map[string]struct {
+// A proxy can answer in STS's place, or with an old answer of STS: neither sets the clock.
+func TestClock_IsCorrectedBySTSOnly(t *testing.T) {
+	for name, c := range map[string]struct {
 		headers map[string]string
 		want    time.Duration
 	}{
@@ -96,7 +98,7 @@ func TestOnlySTSTellsTheTime(t *testing.T) {
 		"a proxy": {nil, 0},
 		"a cache": {map[string]string{"X-Amzn-Requestid": "0fe5e1a2", "Age": "7200"}, 0},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			signIn(t, srv.AddUser(account, "controller"))
@@ -113,71 +115,72 @@ func TestOnlySTSTellsTheTime(t *testing.T) {
 			if _, err := client.Caller(t.Context()); err == nil {
 				t.Fatal("it takes a refusal for an answer")
 			}
-			wantNear(t, "the difference", client.Clock().Ahead()-c.want)
+			wantNear(t, "the difference", client.Clock().Offset()-c.want)
 		})
 	}
 }
 
-// Without an answer there is nothing but the machine's clock.
-func TestNoAnswerTellsNoTime(t *testing.T) {
+// Without an answer the local clock stays trusted.
+func TestClock_StaysWithoutAnAnswer(t *testing.T) {
 	srv := start(t)
 	once(t)
 	signIn(t, srv.AddUser(account, "controller"))
 	aheadOf(srv, 7*time.Minute)
 	srv.SetFault(ststest.ConnectionReset)
 	client := newClient(t)
-	if _, err := client.Caller(t.Context()); err == nil || client.Clock().Ahead() != 0 {
-		t.Errorf("it is off by %s, and %v", client.Clock().Ahead(), err)
+	if _, err := client.Caller(t.Context()); err == nil || client.Clock().Offset() != 0 {
+		t.Errorf("it is off by %s, and %v", client.Clock().Offset(), err)
 	}
 }
 
-func TestAClockThatIsSetRight(t *testing.T) {
+func TestClock_TrustsALocalClockThatIsSetRight(t *testing.T) {
 	srv := start(t)
 	signIn(t, srv.AddUser(account, "controller"))
 	srv.SetMaxSkew(0)
 	aheadOf(srv, 7*time.Minute)
-	machine := newClock()
-	var told []time.Duration
+	local := newClock()
+	var corrections []time.Duration
 	client := newClient(t, func(o *credentials.Options) {
-		o.Now = machine.Now
-		o.ClockCorrected = func(ahead time.Duration) { told = append(told, ahead) }
+		o.Now = local.Now
+		o.ClockCorrected = func(ahead time.Duration) { corrections = append(corrections, ahead) }
 	})
 	assume(t, client, session(t, appRole))
-	srv.SetClock(time.Now) // it is all the same which of the two clocks is set
+	srv.SetClock(time.Now) // whichever of the two clocks is set
 	assume(t, client, session(t, appRole))
-	if len(told) != 2 || told[0] == 0 || told[1] != 0 || !client.Clock().Now().Equal(machine.Now()) {
-		t.Errorf("told %s, and it is off by %s", told, client.Clock().Ahead())
+	if len(corrections) != 2 || corrections[0] == 0 || corrections[1] != 0 || !client.Clock().Now().Equal(local.Now()) {
+		t.Errorf("corrections are %s, and it is off by %s", corrections, client.Clock().Offset())
 	}
 }
 
-// A clock that is set while nobody asks STS for anything is noticed by the check, whether STS answers to that at once or not.
-func TestAClockThatIsSetWhileAllIsQuiet(t *testing.T) {
-	for says, ahead := range wrong {
-		t.Run(says, func(t *testing.T) {
+// CheckClock notices a step of the local clock while there are no calls, whether STS answers it at
+// once or not.
+func TestCheckClock_NoticesAStep(t *testing.T) {
+	for name, ahead := range wrong {
+		t.Run(name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			signIn(t, srv.AddUser(account, "controller"))
 			srv.SetMaxSkew(0)
-			machine := newClock()
+			local := newClock()
 			client := newClient(t, func(o *credentials.Options) {
-				o.Now, o.Elapsed = machine.Now, func() time.Duration { return 0 }
+				o.Now, o.Elapsed = local.Now, func() time.Duration { return 0 }
 			})
 			check := func(calls int, off time.Duration, sure bool) {
 				t.Helper()
 				before := len(srv.Calls())
 				client.CheckClock(t.Context())
-				wantNear(t, "the difference", client.Clock().Ahead()-off)
-				if client.Clock().Sure() != sure {
+				wantNear(t, "the difference", client.Clock().Offset()-off)
+				if client.Clock().Trusted() != sure {
 					t.Errorf("it is sure: %t", !sure)
 				}
 				if n := len(srv.Calls()) - before; n != calls {
 					t.Errorf("%d calls, want %d", n, calls)
 				}
 			}
-			check(0, 0, true) // nothing was asked yet
+			check(0, 0, true) // there was no call yet
 			assume(t, client, session(t, appRole))
 			check(0, 0, true)
-			machine.Advance(ahead)
+			local.Step(ahead)
 			srv.SetFault(ststest.ConnectionReset)
 			check(1, 0, false)
 			if _, err := client.Caller(t.Context()); err != nil {
@@ -186,17 +189,17 @@ func TestAClockThatIsSetWhileAllIsQuiet(t *testing.T) {
 			srv.SetFault(ststest.NoFault)
 			check(1, ahead, true)
 			check(0, ahead, true)
-			machine.Advance(-ahead)
+			local.Step(-ahead)
 			check(1, 0, true)
 			check(0, 0, true)
 		})
 	}
 }
 
-// What the controller has of its own is kept for as long as it lives by STS's clock.
-func TestAWrongClockCostsNoIntermediateSessions(t *testing.T) {
-	for says, ahead := range wrong {
-		t.Run(says, func(t *testing.T) {
+// The controller's own credentials are kept for their whole life by STS's clock.
+func TestIntermediateRole_WrongClockCostsNoSessions(t *testing.T) {
+	for name, ahead := range wrong {
+		t.Run(name, func(t *testing.T) {
 			const hub = "arn:aws:iam::210987654321:role/hub"
 			srv := start(t)
 			srv.SetMaxSkew(0)
@@ -215,16 +218,16 @@ func TestAWrongClockCostsNoIntermediateSessions(t *testing.T) {
 	}
 }
 
-// By a clock that is ahead a good seed looks expired, and nobody but STS can tell that it is not.
-func TestASeedIsNotJudgedByAWrongClock(t *testing.T) {
-	for says, ahead := range wrong {
-		t.Run(says, func(t *testing.T) {
+// By a clock that is ahead a valid seed looks expired, which only an answer of STS can disprove.
+func TestSeed_ExpiryIsNotJudgedByAWrongClock(t *testing.T) {
+	for name, ahead := range wrong {
+		t.Run(name, func(t *testing.T) {
 			srv := start(t)
 			aheadOf(srv, ahead)
 			s := seed(t, srv, ownRole)
 			s.Credentials.Issued, s.Credentials.Expires = s.Credentials.Issued.Add(-ahead), s.Credentials.Expires.Add(-ahead)
 			client := newClient(t, seeded)
-			client.Plant(s)
+			client.SetSeed(s)
 			assume(t, client, session(t, appRole))
 
 			aheadOf(srv, ahead-2*time.Hour) // now it has expired

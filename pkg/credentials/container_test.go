@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-// agent is an endpoint for container credentials, as the agent of EKS Pod Identity is one: it takes only the token that is in the file now.
+// agent is an endpoint for container credentials like the EKS Pod Identity agent: it accepts only
+// the current token of the file.
 type agent struct {
 	t     *testing.T
 	token *volume
@@ -25,7 +26,7 @@ type agent struct {
 	asked int
 }
 
-// startAgent points the SDK to one, with a token for it.
+// startAgent starts an agent and points the SDK to it, with a token.
 func startAgent(t *testing.T) *agent {
 	t.Helper()
 	a := &agent{t: t, token: newVolume(t, "eks-pod-identity-token")}
@@ -62,18 +63,18 @@ func (a *agent) order(change func()) {
 	change()
 }
 
-// calls is how often it was asked.
+// calls returns how many calls it got.
 func (a *agent) calls() (n int) {
 	a.order(func() { n = a.asked })
 	return n
 }
 
-// give is what it gives from now on.
+// give sets the credentials that it returns from now on.
 func (a *agent) give(keys ststest.Keys, until time.Time) {
 	a.order(func() { a.keys, a.until = keys, until })
 }
 
-// giveNew is give with a new session of the node's role.
+// giveNew sets the credentials to a new session of the node's role.
 func (a *agent) giveNew(srv *ststest.Server, life time.Duration) ststest.Keys {
 	a.t.Helper()
 	keys, err := srv.AddSession(node, "eks-prod-controller", life)
@@ -84,7 +85,7 @@ func (a *agent) giveNew(srv *ststest.Server, life time.Duration) ststest.Keys {
 	return keys
 }
 
-func TestContainerCredentialsFail(t *testing.T) {
+func TestContainerCredentials_Errors(t *testing.T) {
 	answer := func(status int, contentType, text string) func(*agent) {
 		return func(a *agent) {
 			a.order(func() {
@@ -97,7 +98,7 @@ func TestContainerCredentialsFail(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		says  string
+		name  string
 		order func(*agent)
 		names []string
 	}{
@@ -119,7 +120,7 @@ func TestContainerCredentialsFail(t *testing.T) {
 			a.order(func() { a.fault = func(http.ResponseWriter) { panic(http.ErrAbortHandler) } })
 		}, []string{"(no answer)", "agent run on the node"}},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			a := startAgent(t)
@@ -131,19 +132,19 @@ func TestContainerCredentialsFail(t *testing.T) {
 			wantError(t, srv, err, credentials.Absent, "NoCredentials", append(c.names, "AWS_CONTAINER_")...)
 			for _, secret := range []string{"pod-identity-token:", "-pod-identity-token\n", "secret-path", "changes-with-every-call"} {
 				if strings.Contains(err.Error(), secret) {
-					t.Errorf("%q is told: %v", secret, err)
+					t.Errorf("%q is shown: %v", secret, err)
 				}
 			}
 
 			a.order(func() { a.fault = nil })
 			a.token.write("third-pod-identity-token")
-			clock.Advance(credentials.CallerRetry)
+			clock.Step(credentials.CallerRetry)
 			assume(t, client, session(t, appRole))
 		})
 	}
 }
 
-func TestContainerCredentialsWithAnAgentThatIsNotThere(t *testing.T) {
+func TestContainerCredentials_AgentUnreachable(t *testing.T) {
 	srv := start(t)
 	once(t)
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/v1/credentials")
@@ -151,10 +152,10 @@ func TestContainerCredentialsWithAnAgentThatIsNotThere(t *testing.T) {
 	wantError(t, srv, err, credentials.Absent, "NoCredentials", "http://127.0.0.1:1 of AWS_CONTAINER_CREDENTIALS_FULL_URI", "connection refused", "agent")
 }
 
-func TestContainerCredentialsTakeTheTokenThatIsThereNow(t *testing.T) {
+func TestContainerCredentials_ReadTheCurrentToken(t *testing.T) {
 	srv := start(t)
 	a := startAgent(t)
-	a.giveNew(srv, time.Minute) // so that it is asked each time
+	a.giveNew(srv, time.Minute) // so that each call asks it
 	client := readyClient(t)
 	for _, token := range []string{"second", "third"} {
 		a.token.write(token)

@@ -1,5 +1,5 @@
-// Package credentials gets temporary credentials of IAM roles from AWS STS. It is the only user of the AWS SDK, and its types keep their
-// secrets out of whatever prints them.
+// Package credentials gets temporary credentials of IAM roles from AWS STS. It is the only user of
+// the AWS SDK, and its types keep their secrets out of whatever prints them.
 package credentials
 
 import (
@@ -13,40 +13,41 @@ import (
 
 // Credentials are temporary credentials as STS issues them.
 type Credentials struct {
-	// AccessKeyID may be told to anybody: CloudTrail names it in every event.
+	// AccessKeyID is not secret: CloudTrail shows it in every event.
 	AccessKeyID     string
 	SecretAccessKey Redacted
 	SessionToken    Redacted
-	// Issued is when they were had, by the Client's Clock, in UTC and whole seconds.
+	// Issued is when STS issued them, by the Client's Clock, in UTC and whole seconds.
 	Issued time.Time
-	// Expires is when STS ceases to accept them, in UTC and whole seconds.
+	// Expires is when STS stops accepting them, in UTC and whole seconds.
 	Expires time.Time
 }
 
 const (
-	// maxEarly is how much before their end credentials are called expired. Some SDKs (Go, C++, PHP) read a file anew only at that time: they
-	// then never sign a request with a key that STS no longer takes.
+	// maxEarly is how long before their end credentials are advertised as expired. Some SDKs (Go,
+	// C++, PHP) read a file again only at that time: they then never sign a request with a key that
+	// STS no longer accepts.
 	maxEarly = 5 * time.Minute
-	// earlyShare keeps short sessions usable: no more than a tenth of their life is given up.
+	// earlyShare keeps short sessions usable: they give up at most a tenth of their life.
 	earlyShare = 10
 )
 
-// UsableUntil is the expiry to tell SDKs: five minutes before the end, for short sessions a tenth of their life. A pod that
-// starts later finds nothing that it can use.
+// UsableUntil returns the expiry to advertise to SDKs: five minutes before the end, for short
+// sessions a tenth of their life. A pod that starts later finds no usable credentials.
 func (c Credentials) UsableUntil() time.Time {
 	return c.Expires.Add(-min(maxEarly, max(0, c.Expires.Sub(c.Issued))/earlyShare)).Truncate(time.Second)
 }
 
-// Redacted is a secret: what prints, logs or encodes it gets a placeholder, and only Reveal tells it. Values are comparable: they are equal if the
-// secrets are. The zero value is the empty secret.
+// Redacted is a secret. Whatever prints, logs or encodes it gets a placeholder; only Reveal returns
+// it. Values are comparable: they are equal if the secrets are. The zero value is the empty secret.
 //
-// It holds no string, because package fmt prints one as it is where it cannot call methods: in a field that is not exported, or behind a
-// pointer with a verb that does not suit.
+// It holds no string, because package fmt prints one as it is where it cannot call methods: in an
+// unexported field, or behind a pointer with a verb that does not fit.
 type Redacted struct {
 	handle unique.Handle[string]
 }
 
-// Redact makes a secret of a string.
+// Redact returns a secret that holds the string.
 func Redact(secret string) Redacted {
 	if secret == "" {
 		return Redacted{}
@@ -54,7 +55,7 @@ func Redact(secret string) Redacted {
 	return Redacted{unique.Make(secret)}
 }
 
-// Reveal is the secret itself: for the code that writes it where it belongs, and nobody else.
+// Reveal returns the secret itself. Only code that writes it to its destination calls it.
 func (r Redacted) Reveal() string {
 	if r == (Redacted{}) {
 		return ""
@@ -73,18 +74,18 @@ func (Redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, placehold
 // MarshalText returns the placeholder; encoders of JSON, YAML and logs use it.
 func (Redacted) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Session is what to ask STS for: a role, under a name, for a time.
+// Session describes the session to request from STS: a role, a session name and a duration.
 type Session struct {
 	Role role.ARN
 	// Name is the RoleSessionName.
 	Name string
 	// Duration is from 15 minutes to 12 hours, in whole seconds.
 	Duration time.Duration
-	// ExternalID and Tags confine the session, where the role's owner wants that; both are optional.
+	// ExternalID and Tags let the role's owner restrict the session; both are optional.
 	ExternalID string
 	Tags       map[string]string
-	// Namespace is the one that the session is for. Namespaces take turns when --sts-qps is
-	// reached; a Session without a namespace, which is for the controller itself, does not wait
-	// for them. STS does not get it.
+	// Namespace is the namespace that the session is for. Namespaces take turns when --sts-qps is
+	// reached; a Session without one, which is for the controller itself, does not wait for them.
+	// It is not sent to STS.
 	Namespace string
 }

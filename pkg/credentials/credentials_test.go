@@ -23,7 +23,7 @@ import (
 
 const secretKey, token = "s3cr3t/Key", "IQoJ/t0ken"
 
-// holder is a struct that holds credentials, as others do.
+// holder is a struct that holds credentials, exported and unexported, as value and pointer.
 type holder struct {
 	Name        string
 	Credentials credentials.Credentials
@@ -54,14 +54,14 @@ func wantRedacted(t *testing.T, text string) {
 	t.Helper()
 	for _, leak := range []string{secretKey, token, fmt.Sprintf("%x", secretKey), fmt.Sprintf("%X", token), "s3cr3t", "t0ken"} {
 		if strings.Contains(text, leak) {
-			t.Errorf("a secret is told: %s", text)
+			t.Errorf("a secret is shown: %s", text)
 		}
 	}
 }
 
 var _ encoding.TextMarshaler = credentials.Redacted{}
 
-func TestRedactedWhateverTheVerb(t *testing.T) {
+func TestRedacted_EveryVerb(t *testing.T) {
 	h := full()
 	for _, value := range []any{h, &h, h.Credentials, h.Pointer, h.Key, h.ByKey, h.List, h.Any, []any{h, h.Key}, map[string]any{"a": h}} {
 		for verb := range strings.SplitSeq("v +v #v s +s #s q +q #q x #x X #X d o b c U e g t p T 10s -40q .2s .1v", " ") {
@@ -77,7 +77,7 @@ func TestRedactedWhateverTheVerb(t *testing.T) {
 	}
 }
 
-func TestRedactedIsComparedByItsSecret(t *testing.T) {
+func TestRedacted_IsComparedByItsSecret(t *testing.T) {
 	if credentials.Redact("a") != credentials.Redact(strings.ToLower("A")) || credentials.Redact("a") == credentials.Redact("b") {
 		t.Error("equal secrets differ, or different ones do not")
 	}
@@ -87,7 +87,7 @@ func TestRedactedIsComparedByItsSecret(t *testing.T) {
 	wantRedacted(t, fmt.Sprintf("%s", credentials.Redacted{}))
 }
 
-func TestRedactedInEveryEncoding(t *testing.T) {
+func TestRedacted_EveryEncoding(t *testing.T) {
 	h := full()
 	encoded, err := json.Marshal(h)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestRedactedInEveryEncoding(t *testing.T) {
 	wantRedacted(t, string(encoded))
 }
 
-func TestRedactedInLogs(t *testing.T) {
+func TestRedacted_Logs(t *testing.T) {
 	h := full()
 	var out bytes.Buffer
 	core := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out), zapcore.DebugLevel))
@@ -123,8 +123,9 @@ func TestRedactedInLogs(t *testing.T) {
 	}
 }
 
-// A panic prints its value in a way of its own, so that the test must die of one: in another process.
-func TestRedactedInPanics(t *testing.T) {
+// A panic prints its value in its own way, and ends the process: the test runs itself in another
+// one.
+func TestRedacted_Panics(t *testing.T) {
 	values := map[string]func() any{
 		"secret":      func() any { return full().Key },
 		"credentials": func() any { return full().Credentials },
@@ -139,7 +140,7 @@ func TestRedactedInPanics(t *testing.T) {
 	}
 	for name := range values {
 		t.Run(name, func(t *testing.T) {
-			again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRedactedInPanics$") //nolint:gosec // G204: this very test
+			again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRedacted_Panics$") //nolint:gosec // G204: this very test
 			again.Env = append(os.Environ(), which+"="+name)
 			out, err := again.CombinedOutput()
 			if _, died := errors.AsType[*exec.ExitError](err); !died || !strings.Contains(string(out), "panic: ") {
@@ -153,7 +154,7 @@ func TestRedactedInPanics(t *testing.T) {
 func TestUsableUntil(t *testing.T) {
 	issued := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
-		says       string
+		name       string
 		life, want time.Duration
 	}{
 		{"twelve hours: five minutes early", 12 * time.Hour, 12*time.Hour - 5*time.Minute},
@@ -164,7 +165,7 @@ func TestUsableUntil(t *testing.T) {
 		{"no life", 0, 0},
 		{"less than none: never later than the end", -time.Hour, -time.Hour},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			got := credentials.Credentials{Issued: issued, Expires: issued.Add(c.life)}.UsableUntil().Sub(issued)
 			if got != c.want {
 				t.Errorf("usable for %s, want %s", got, c.want)

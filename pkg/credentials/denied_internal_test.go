@@ -30,15 +30,15 @@ func parse(t *testing.T, s string) role.ARN {
 	return a
 }
 
-// The sentences are AWS's. Source: "Troubleshoot access denied error messages" in the IAM user
-// guide, and what STS was seen to answer.
+// The messages are AWS's. Source: "Troubleshoot access denied error messages" in the IAM user
+// guide, and observed answers of STS.
 func TestExplainDenied(t *testing.T) {
 	const on = " on resource: " + podRole
 	const recreated = "deleted and made again"
 	for _, c := range []struct {
-		says, said string
-		advice     []string
-		not        []string
+		name, answer string
+		advice       []string
+		not          []string
 	}{
 		{"no reason", denied + "sts:AssumeRole" + on, []string{"Does the role exist", "trust policy name " + principal + " as Principal with sts:AssumeRole", "caller's own policies", recreated, "(AROA…)"}, nil},
 		{"no sentence", "", []string{"Does the role exist", "trust policy name " + principal}, []string{"AccessDenied:"}},
@@ -76,19 +76,19 @@ func TestExplainDenied(t *testing.T) {
 		{"another action", denied + "sts:SetContext" + on, []string{"trust policy must allow sts:SetContext to " + principal}, []string{recreated, "--session-tags"}},
 		{"the root user", "Roles may not be assumed by root accounts.", []string{"Roles may not be assumed by root accounts). "}, nil},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			got := explain(denial403(c.said), Session{Role: parse(t, podRole)}, Caller{ARN: callerARN})
+		t.Run(c.name, func(t *testing.T) {
+			got := explain(denial403(c.answer), Session{Role: parse(t, podRole)}, Caller{ARN: callerARN})
 			if got.Kind != Denied || got.Code != "AccessDenied" {
 				t.Errorf("it is %d, %s", got.Kind, got.Code)
 			}
-			for _, want := range append(c.advice, callerARN+" may not assume role "+podRole, strings.TrimSuffix(c.said, "."), "Tried again") {
+			for _, want := range append(c.advice, callerARN+" may not assume role "+podRole, strings.TrimSuffix(c.answer, "."), "Tried again") {
 				if !strings.Contains(got.Error(), want) {
 					t.Errorf("does not say %q: %v", want, got)
 				}
 			}
 			for _, not := range c.not {
-				if strings.Contains(strings.Replace(got.Error(), c.said, "", 1), not) {
-					t.Errorf("says %q: %v", not, got)
+				if strings.Contains(strings.Replace(got.Error(), c.answer, "", 1), not) {
+					t.Errorf("contains %q: %v", not, got)
 				}
 			}
 			wantShown(t, got.Error())
@@ -103,10 +103,10 @@ func wantShown(t *testing.T, message string) {
 	}
 }
 
-func TestExplainDenied_OfItsOwnRole(t *testing.T) {
+func TestExplainDenied_OwnRole(t *testing.T) {
 	const own = "arn:aws:iam::123456789012:role/controller"
 	for _, c := range []struct {
-		says, said, advice string
+		name, answer, advice string
 	}{
 		{"no trust in itself", denied + "sts:AssumeRole on resource: " + own, "does not trust itself"},
 		{"no trust in itself, by name", denied + "sts:AssumeRole because no role trust policy allows the sts:AssumeRole action", "does not trust itself"},
@@ -114,9 +114,9 @@ func TestExplainDenied_OfItsOwnRole(t *testing.T) {
 		{"tags", denied + "sts:TagSession on resource: " + own, "trust policy must allow sts:TagSession"},
 		{"its own policies", denied + "sts:AssumeRole on resource: " + own + " because no identity-based policy allows the sts:AssumeRole action", "missing in a policy of"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			got := explain(denial403(c.said), Session{Role: parse(t, own)}, Caller{ARN: callerARN}).Error()
-			if !strings.Contains(got, c.advice) || !strings.Contains(got, c.said) {
+		t.Run(c.name, func(t *testing.T) {
+			got := explain(denial403(c.answer), Session{Role: parse(t, own)}, Caller{ARN: callerARN}).Error()
+			if !strings.Contains(got, c.advice) || !strings.Contains(got, c.answer) {
 				t.Errorf("got %s", got)
 			}
 			wantShown(t, got)
@@ -131,22 +131,22 @@ func TestExplainDenied_OfAUserNamesItsUniqueID(t *testing.T) {
 	}
 }
 
-// However long the names are, the advice is whole.
+// The advice is complete however long the names are.
 func TestExplainDenied_LeavesRoomForTheAdvice(t *testing.T) {
 	long := strings.Repeat("n", 64)
 	target := "arn:aws-us-gov:iam::210987654321:role/" + strings.Repeat("path/", 12) + long
 	caller := "arn:aws-us-gov:sts::123456789012:assumed-role/" + long + "/" + long
-	for _, said := range []string{
+	for _, answer := range []string{
 		"User: " + caller + " is not authorized to perform: sts:AssumeRole on resource: " + target,
 		"User: " + caller + " is not authorized to perform: sts:TagSession on resource: " + target + " with an explicit deny in a service control policy: arn:aws-us-gov:organizations::777788889999:policy/o-exampleorgid/service_control_policy/p-examplepolicyid",
 		strings.Repeat("ß ", 5000),
 	} {
-		got := explain(denial403(said), Session{Role: parse(t, target)}, Caller{ARN: caller}).Error()
+		got := explain(denial403(answer), Session{Role: parse(t, target)}, Caller{ARN: caller}).Error()
 		if len(got) > maxMessage || !strings.HasSuffix(got, "Tried again about every minute") || !strings.Contains(got, "…)") {
 			t.Errorf("%d bytes: %s", len(got), got)
 		}
 	}
-	// The longest role ARN that there is leaves none for what STS says.
+	// The longest possible role ARN leaves no room for the answer of STS.
 	target = "arn:aws:iam::210987654321:role/" + strings.Repeat("p", 509) + "/" + long
 	if got := explain(denial403("x"), Session{Role: parse(t, target)}, Caller{ARN: caller}).Error(); !strings.Contains(got, "as Principal with sts:AssumeRole") {
 		t.Errorf("got %s", got)
@@ -164,11 +164,11 @@ func TestExplain_ShowsNoSecretThatSTSEchoes(t *testing.T) {
 		"Throttling", "InternalFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "SignatureDoesNotMatch", "SomethingNew",
 	} {
 		for _, secret := range []string{secretKey, token, strings.ReplaceAll(token, "/", "%2F"), jwt, strings.Repeat("aB-_9", 30)} {
-			for _, said := range []string{secret, "Value '" + secret + "' at 'x'", `token="` + secret + `"`, "x-amz-security-token:" + secret, "a " + secret + ", b", "X-Amz-Security-Token=" + secret + "&a=b"} {
-				got := explain(answered(&smithy.GenericAPIError{Code: code, Message: said}), Session{Role: parse(t, podRole), Duration: time.Hour}, Caller{ARN: callerARN}).Error()
+			for _, answer := range []string{secret, "Value '" + secret + "' at 'x'", `token="` + secret + `"`, "x-amz-security-token:" + secret, "a " + secret + ", b", "X-Amz-Security-Token=" + secret + "&a=b"} {
+				got := explain(answered(&smithy.GenericAPIError{Code: code, Message: answer}), Session{Role: parse(t, podRole), Duration: time.Hour}, Caller{ARN: callerARN}).Error()
 				for part := range strings.FieldsFuncSeq(secret, func(r rune) bool { return r == '.' }) {
 					if strings.Contains(got, part) || strings.Contains(got, part[:min(len(part), 16)]) {
-						t.Errorf("%s tells a secret: %s", code, got)
+						t.Errorf("%s shows a secret: %s", code, got)
 					}
 				}
 			}
@@ -176,8 +176,8 @@ func TestExplain_ShowsNoSecretThatSTSEchoes(t *testing.T) {
 	}
 }
 
-func TestSentence(t *testing.T) {
-	for _, c := range []struct{ says, message, want string }{
+func TestSanitize(t *testing.T) {
+	for _, c := range []struct{ name, message, want string }{
 		{"one line", "a b", "a b"},
 		{"control characters", "a\x00b\r\tc\x1b[31md\u2028e\u202ef", "a b c [31md e f"},
 		{"white space", "  a   b ", "a b"},
@@ -188,8 +188,8 @@ func TestSentence(t *testing.T) {
 		{"a session's name", "Value 'prod.payments.aws-iam-" + strings.Repeat("s", 19) + "-0123456789abcdef0123' at 'roleSessionName'", "Value 'prod.payments.aws-iam-" + strings.Repeat("s", 19) + "-0123456789abcdef0123' at 'roleSessionName'"},
 		{"a secret", "a " + strings.Repeat("A", 40) + " b", "a [redacted] b"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			if got := sentence(c.message); got != c.want {
+		t.Run(c.name, func(t *testing.T) {
+			if got := sanitize(c.message); got != c.want {
 				t.Errorf("got %q", got)
 			}
 		})

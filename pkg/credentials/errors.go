@@ -15,17 +15,18 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Kind is why credentials could not be had, by what is to be done about it.
+// Kind classifies why there are no credentials, by what has to be done about it.
 type Kind int
 
 const (
-	// Unavailable: STS did not answer, or not as STS does. Nothing is known; try again.
+	// Unavailable: STS did not answer, or the answer is not from STS. The call is retried.
 	Unavailable Kind = iota
-	// Throttled: STS asks for fewer calls a second.
+	// Throttled: STS demands fewer calls per second.
 	Throttled
-	// Denied: the caller may not assume the role. Only a change in IAM mends it.
+	// Denied: the caller is not allowed to assume the role. Only a change in IAM helps.
 	Denied
-	// Rejected: STS refuses the request as it is. A setting of the role, the account or this controller must change.
+	// Rejected: STS refuses the request as it is. A setting of the role, the account or this
+	// controller must change.
 	Rejected
 	// Expired: the controller's own credentials have expired, or STS does not know them.
 	Expired
@@ -33,17 +34,28 @@ const (
 	Absent
 )
 
-// Error is a failed call of STS, in words for the user: what was asked, what came back, what to do. It holds no secrets.
+// Error is a failed call of STS, in words for the user: what was requested, what came back, what to
+// do. It holds no secrets.
 type Error struct {
 	Kind Kind
-	// Code is the error code of STS, or a word for what went wrong on the way there.
+	// Code is the error code of STS, or a name for what went wrong without an answer.
 	Code    string
 	message string
 }
 
+// NewError returns an Error for what failed before STS could be asked. The message must hold no
+// secret; it is shortened to what an event can hold.
+func NewError(kind Kind, code, message string) *Error {
+	return &Error{Kind: kind, Code: code, message: truncate(message, maxMessage)}
+}
+
+func newError(kind Kind, code, format string, args ...any) *Error {
+	return &Error{Kind: kind, Code: code, message: fmt.Sprintf(format, args...)}
+}
+
 func (e *Error) Error() string { return e.message }
 
-// KindOf is the kind of an error of this package, and Unavailable of any other.
+// KindOf returns the kind of an error of this package, and Unavailable for any other.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -51,8 +63,9 @@ func KindOf(err error) Kind {
 	return Unavailable
 }
 
-// The error codes of STS that need another answer than to try again later. Source: the errors of AssumeRole and AssumeRoleWithWebIdentity,
-// and "Common errors", in the STS API reference.
+// kinds are the error codes that need another reaction than a retry. Source: the errors of
+// AssumeRole and AssumeRoleWithWebIdentity, and "Common errors", in the STS API reference; the
+// errors of CreateSession in the user guide of IAM Roles Anywhere.
 var kinds = map[string]Kind{
 	"AccessDenied":                Denied,
 	"AccessDeniedException":       Denied,
@@ -67,9 +80,11 @@ var kinds = map[string]Kind{
 	"ValidationError":             Rejected,
 	"InvalidIdentityToken":        Rejected,
 	"IDPRejectedClaim":            Rejected,
+	"ValidationException":         Rejected,
+	"ResourceNotFoundException":   Rejected,
 }
 
-// classify finds the kind and the code of what the SDK returned, or of an *Error.
+// classify returns the kind and the code of an error of the SDK, or of an *Error.
 func classify(err error) (Kind, string) {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known.Kind, known.Code
@@ -87,7 +102,7 @@ func classify(err error) (Kind, string) {
 	}
 }
 
-// explain makes the Error of a failed AssumeRole.
+// explain returns the Error of a failed AssumeRole.
 func explain(err error, s Session, c Caller) *Error {
 	kind, code := classify(err)
 	var message string
@@ -97,29 +112,31 @@ func explain(err error, s Session, c Caller) *Error {
 	case Rejected:
 		message = fmt.Sprintf("STS refuses to issue credentials of role %s%s", s.Role, detail(err))
 	case Throttled:
-		message = fmt.Sprintf("STS throttles the account (%s): credentials of role %s are late; if this stays, lower --sts-qps or look for other callers", code, s.Role)
+		message = fmt.Sprintf("STS throttles the account (%s): credentials of role %s are late; if this stays, lower "+
+			"--sts-qps or look for other callers", code, s.Role)
 	default:
 		message = fmt.Sprintf("STS cannot be asked for credentials of role %s, tried again%s", s.Role, detail(err))
 	}
 	return &Error{Kind: kind, Code: code, message: message}
 }
 
-// detail is the part of an SDK's error that tells something, after a colon: code and message of an answer, or why there was none. The rest, such as
-// request IDs and local ports, changes with every call. Of errors that are not known it tells nothing: they may quote what they could not read, such as the
-// output of a credential_process.
+// detail returns the useful part of an SDK's error, after a colon: code and message of an answer,
+// or why there was none. The rest, such as request IDs and local ports, changes with every call.
+// For an unknown error it returns "": that can quote what could not be parsed, such as the output
+// of a credential_process.
 func detail(err error) string {
-	if said := known(err); said != "" {
-		return ": " + said
+	if cause := describe(err); cause != "" {
+		return ": " + cause
 	}
 	return ""
 }
 
-func known(err error) string {
+func describe(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return saidBySTS(api)
+		return answerText(api)
 	}
-	if said := onTheWay(err); said != "" {
-		return said
+	if cause := describeNetworkError(err); cause != "" {
+		return cause
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
 		return "the answer is not one of STS"
@@ -139,14 +156,14 @@ func known(err error) string {
 	return ""
 }
 
-// onTheWay is what went wrong between here and there.
-func onTheWay(err error) string {
+// describeNetworkError returns what failed on the network, or "" if nothing did.
+func describeNetworkError(err error) string {
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("the name %s cannot be resolved", lookup.Name)
 	}
 	if connection, ok := errors.AsType[*net.OpError](err); ok && connection.Addr != nil {
 		if _, nested := errors.AsType[*net.OpError](connection.Err); nested {
-			return onTheWay(connection.Err)
+			return describeNetworkError(connection.Err)
 		}
 		return fmt.Sprintf("%s %s: %s", connection.Op, connection.Addr, connection.Err)
 	}

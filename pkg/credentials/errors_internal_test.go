@@ -20,7 +20,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// answered is an error answer as the SDK returns it.
+// answered returns an error answer as the SDK returns it.
 func answered(err error) error {
 	return &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &awshttp.ResponseError{
 		RequestID:     "5e0b3f1c-changes-with-every-call",
@@ -61,7 +61,7 @@ func TestClassify(t *testing.T) {
 		})
 	}
 	for _, c := range []struct {
-		says string
+		name string
 		err  error
 		kind Kind
 		code string
@@ -71,7 +71,7 @@ func TestClassify(t *testing.T) {
 		{"something else", errors.New("x"), Unavailable, "NoAnswer"},
 		{"known already", fmt.Errorf("x: %w", &Error{Kind: Expired, Code: "ExpiredToken"}), Expired, "ExpiredToken"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			if kind, code := classify(c.err); kind != c.kind || code != c.code {
 				t.Errorf("got %d, %s", kind, code)
 			}
@@ -80,13 +80,13 @@ func TestClassify(t *testing.T) {
 }
 
 // A message that changes with every call would be a new event for every call.
-func TestDetailIsTheSameForEveryCall(t *testing.T) {
+func TestDetail_IsTheSameForEveryCall(t *testing.T) {
 	local, remote := &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 41234}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443}
 	sent := func(err error) error {
 		return answered(&smithyhttp.RequestSendError{Err: &url.Error{Op: "Post", URL: "https://sts.eu-central-1.amazonaws.com/", Err: err}})
 	}
 	for _, c := range []struct {
-		says string
+		name string
 		err  error
 		want string
 	}{
@@ -97,7 +97,7 @@ func TestDetailIsTheSameForEveryCall(t *testing.T) {
 			sent(&net.OpError{Op: "readfrom", Net: "tcp", Addr: remote, Err: &net.OpError{Op: "write", Net: "tcp", Source: local, Addr: remote, Err: os.NewSyscallError("write", syscall.EPIPE)}}),
 			"write 192.0.2.1:443: write: broken pipe",
 		},
-		{"nobody listens", sent(&net.OpError{Op: "dial", Net: "tcp", Addr: remote, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), "dial 192.0.2.1:443: connect: connection refused"},
+		{"connection refused", sent(&net.OpError{Op: "dial", Net: "tcp", Addr: remote, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), "dial 192.0.2.1:443: connect: connection refused"},
 		{
 			"a name that is not resolved",
 			sent(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "read udp 10.1.2.3:41234->10.0.0.10:53: i/o timeout", Name: "sts.eu-central-1.amazonaws.com", Server: "10.0.0.10:53"}}),
@@ -107,13 +107,13 @@ func TestDetailIsTheSameForEveryCall(t *testing.T) {
 		{"an answer that is not STS's", answered(&smithy.DeserializationError{Err: errors.New("changes-with-every-call")}), "the answer is not one of STS"},
 		{"a wrong signature, whose message may quote what was signed", answered(&smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: "x-amz-security-token:changes-with-every-call"}), "SignatureDoesNotMatch"},
 		{"an answer that goes on", answered(&smithy.GenericAPIError{Code: "Rejected", Message: "no\nchanges-with-every-call"}), "Rejected: no"},
-		{"a process, whose output is not told", &processcreds.ProviderError{Err: errors.New("changes-with-every-call")}, "the credential_process failed, or did not print the JSON that it should"},
+		{"a process, whose output is not shown", &processcreds.ProviderError{Err: errors.New("changes-with-every-call")}, "the credential_process failed, or did not print the JSON that it should"},
 		{"a file that is not there", &fs.PathError{Op: "open", Path: "/token", Err: errors.New("no such file")}, "open /token: no such file"},
 		{"a profile that is not there", config.SharedConfigProfileNotExistError{Profile: "x", Err: errors.New("changes-with-every-call")}, `there is no profile "x" in the AWS files`},
 		{"time that ran out", answered(&smithy.CanceledError{Err: context.DeadlineExceeded}), "it took too long"},
 		{"anything else, which may quote what it could not read", errors.New("changes-with-every-call"), ""},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			got := strings.TrimPrefix(detail(c.err), ": ")
 			if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)

@@ -5,13 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	clocktesting "k8s.io/utils/clock/testing"
+
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
 	"kube-aws-iam-controller/pkg/role"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	node    = "arn:aws:iam::123456789012:role/node"
 )
 
-// start runs an STS for one test, to which the environment points the SDK. There is nothing else in the environment.
+// start starts an STS for one test and points the SDK to it. The environment holds nothing more.
 func start(t *testing.T) *ststest.Server {
 	t.Helper()
 	srv := ststest.New()
@@ -62,7 +63,7 @@ func signIn(t *testing.T, keys ststest.Keys) {
 	}
 }
 
-// signInAsNode signs in as an instance does: with a session of its role.
+// signInAsNode signs in with a session of the instance's role.
 func signInAsNode(t *testing.T, srv *ststest.Server) ststest.Keys {
 	t.Helper()
 	keys, err := srv.AddSession(node, "i-0123", time.Hour)
@@ -73,33 +74,15 @@ func signInAsNode(t *testing.T, srv *ststest.Server) ststest.Keys {
 	return keys
 }
 
-// once makes the SDK try each call only once, so that a test need not wait for what it tries again.
+// once makes the SDK try each call only once, so that a test does not wait for retries.
 func once(t *testing.T) {
 	t.Helper()
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 }
 
-// clock is a settable one.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
+func newClock() *clocktesting.FakeClock { return clocktesting.NewFakeClock(time.Now()) }
 
-func newClock() *clock { return &clock{now: time.Now()} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// options are those of a client that nothing limits, changed by the test.
+// options are those of a client without limits, changed by the test.
 func options(changes ...func(*credentials.Options)) credentials.Options {
 	o := credentials.Options{QPS: 1000, Now: time.Now}
 	for _, change := range changes {
@@ -117,7 +100,7 @@ func newClient(t *testing.T, changes ...func(*credentials.Options)) *credentials
 	return c
 }
 
-// readyClient is one that knows already who it is.
+// readyClient returns a client that already knows its identity.
 func readyClient(t *testing.T, changes ...func(*credentials.Options)) *credentials.Client {
 	t.Helper()
 	c := newClient(t, changes...)
@@ -141,7 +124,7 @@ func session(t *testing.T, roleARN string) credentials.Session {
 	return credentials.Session{Role: arn(t, roleARN), Name: "prod.payments.aws-iam-app", Duration: time.Hour}
 }
 
-// assume must succeed.
+// assume fails the test if there is an error.
 func assume(t *testing.T, c *credentials.Client, s credentials.Session) credentials.Credentials {
 	t.Helper()
 	got, err := c.Assume(t.Context(), s)
@@ -151,10 +134,11 @@ func assume(t *testing.T, c *credentials.Client, s credentials.Session) credenti
 	return got
 }
 
-// wantError checks the kind of an error and its code, and that its message is one line that names all of names, and no secret.
+// wantError checks kind and code of an error, and that its message is one line that contains all of
+// names, and no secret.
 func wantError(t *testing.T, srv *ststest.Server, err error, kind credentials.Kind, code string, names ...string) {
 	t.Helper()
-	known, ok := err.(*credentials.Error) //nolint:errorlint // callers may rely on the type
+	known, ok := err.(*credentials.Error) //nolint:errorlint // callers can rely on the type
 	if !ok {
 		t.Fatalf("error is %T %v", err, err)
 	}
@@ -175,17 +159,18 @@ func wantError(t *testing.T, srv *ststest.Server, err error, kind credentials.Ki
 	wantNoLeak(t, srv, err.Error())
 }
 
-// wantNoLeak checks that a text holds none of the secrets that STS gave away.
+// wantNoLeak checks that a text contains none of the secrets that STS issued.
 func wantNoLeak(t *testing.T, srv *ststest.Server, text string) {
 	t.Helper()
 	for secret := range srv.IssuedSecrets() {
 		if strings.Contains(text, secret) {
-			t.Fatalf("a secret is told: %s", text)
+			t.Fatalf("a secret is shown: %s", text)
 		}
 	}
 }
 
-// operations are the operations and outcomes of all calls that STS got, in order: "AssumeRole", "AssumeRole AccessDenied".
+// operations returns operation and error code of all calls that STS got, in order: "AssumeRole",
+// "AssumeRole AccessDenied".
 func operations(srv *ststest.Server) []string {
 	var all []string
 	for _, call := range srv.Calls() {
@@ -194,7 +179,7 @@ func operations(srv *ststest.Server) []string {
 	return all
 }
 
-// impatient is a context that ends after d.
+// impatient returns a context that ends after d.
 func impatient(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)

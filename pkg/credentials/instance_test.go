@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-// metadataService is an EC2 instance's, in version 2: no answer without a token. Source: "Use the Instance Metadata Service" in the EC2 user guide.
+// metadataService is the metadata service of an EC2 instance, version 2: no answer without a token.
+// Source: "Use the Instance Metadata Service" in the EC2 user guide.
 type metadataService struct {
 	url string
 
@@ -29,7 +30,7 @@ type metadataService struct {
 	asked    map[string]int // by path
 }
 
-// instance is where the tests run from now on. It has no role yet.
+// instance makes the tests run on an instance. It has no role yet.
 func instance(t *testing.T, profileARN string) *metadataService {
 	t.Helper()
 	m := &metadataService{tokens: map[string]bool{}, asked: map[string]int{}, profile: profileARN}
@@ -60,7 +61,7 @@ func (m *metadataService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	m.tell(w, r)
+	m.handle(w, r)
 }
 
 func (m *metadataService) giveToken(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +76,7 @@ func (m *metadataService) giveToken(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(token))
 }
 
-func (m *metadataService) tell(w http.ResponseWriter, r *http.Request) {
+func (m *metadataService) handle(w http.ResponseWriter, r *http.Request) {
 	const roles = "/latest/meta-data/iam/security-credentials/"
 	var answer map[string]string
 	switch r.URL.Path {
@@ -107,7 +108,7 @@ func answerWith(w http.ResponseWriter, document map[string]string) {
 	}
 }
 
-// give is what the role's credentials are from now on.
+// give sets the credentials of the role from now on.
 func (m *metadataService) give(keys ststest.Keys, expires time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,21 +118,21 @@ func (m *metadataService) give(keys ststest.Keys, expires time.Time) {
 	}
 }
 
-// order changes how it behaves.
+// order changes the behavior.
 func (m *metadataService) order(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
 }
 
-// calls is how often it was asked for the role's credentials.
+// calls returns how often the role's credentials were requested.
 func (m *metadataService) calls() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.asked["/latest/meta-data/iam/security-credentials/"+path.Base(node)]
 }
 
-// giveSession gives a new session of the node's role.
+// giveSession sets the credentials to a new session of the node's role, and returns them.
 func giveSession(t *testing.T, srv *ststest.Server, m *metadataService, life time.Duration) ststest.Keys {
 	t.Helper()
 	keys, err := srv.AddSession(node, "i-0123", life)
@@ -142,7 +143,7 @@ func giveSession(t *testing.T, srv *ststest.Server, m *metadataService, life tim
 	return keys
 }
 
-func TestInstanceTellsAll(t *testing.T) {
+func TestInstance_ProvidesRegionAndCredentials(t *testing.T) {
 	srv := start(t)
 	m := instance(t, "arn:aws:iam::333333333333:instance-profile/node")
 	t.Setenv("AWS_REGION", "")
@@ -160,7 +161,7 @@ func TestInstanceTellsAll(t *testing.T) {
 	}
 }
 
-func TestInstanceFails(t *testing.T) {
+func TestInstance_Errors(t *testing.T) {
 	status := func(code int, paths string) func(*metadataService) {
 		return func(m *metadataService) {
 			m.fault = func(w http.ResponseWriter, r *http.Request) bool {
@@ -182,7 +183,7 @@ func TestInstanceFails(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		says  string
+		name  string
 		order func(*metadataService)
 		names []string
 	}{
@@ -202,7 +203,7 @@ func TestInstanceFails(t *testing.T) {
 			}
 		}, []string{"not its own"}},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			srv := start(t)
 			once(t)
 			m := instance(t, "")
@@ -215,13 +216,13 @@ func TestInstanceFails(t *testing.T) {
 
 			m.order(func() { m.fault = nil })
 			giveSession(t, srv, m, time.Hour)
-			clock.Advance(credentials.CallerRetry)
+			clock.Step(credentials.CallerRetry)
 			assume(t, client, session(t, appRole))
 		})
 	}
 }
 
-func TestInstanceWithoutAnAnswerHasNoRegion(t *testing.T) {
+func TestNew_InstanceWithoutAnAnswerHasNoRegion(t *testing.T) {
 	start(t)
 	m := instance(t, "")
 	m.order(func() {
@@ -237,8 +238,8 @@ func TestInstanceWithoutAnAnswerHasNoRegion(t *testing.T) {
 	}
 }
 
-// The service can lag behind: what it gives has expired.
-func TestInstanceGivesExpiredCredentials(t *testing.T) {
+// The service can lag behind and return expired credentials.
+func TestInstance_ExpiredCredentials(t *testing.T) {
 	srv := start(t)
 	m := instance(t, "")
 	expired, err := srv.AddSession(node, "i-0123", -time.Minute)
@@ -252,6 +253,6 @@ func TestInstanceGivesExpiredCredentials(t *testing.T) {
 	wantError(t, srv, err, credentials.Expired, "ExpiredToken", "from the instance's metadata service", "eu-central-1")
 
 	giveSession(t, srv, m, time.Hour)
-	clock.Advance(credentials.CallerRetry)
+	clock.Step(credentials.CallerRetry)
 	assume(t, client, session(t, appRole))
 }

@@ -6,16 +6,18 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// client makes an STS client that tells of each attempt, sets the clock by it and slows down when STS asks for it.
-func (c *Client) client(p aws.CredentialsProvider) *sts.Client {
+// client returns an STS client that observes each attempt, corrects the clock by it and slows down
+// while STS throttles. It retries errors with the codes in retried, besides those that the SDK
+// knows.
+func (c *Client) client(p aws.CredentialsProvider, retried ...string) *sts.Client {
 	return sts.NewFromConfig(c.config, func(o *sts.Options) {
 		o.Credentials = p
-		o.Retryer = newRetryer(c.clock.elapsed)
+		o.Retryer = retry.AddWithErrorCodes(newRetryer(c.clock.elapsed), retried...)
 		o.APIOptions = append(o.APIOptions, c.observe)
 	})
 }
@@ -29,8 +31,8 @@ func (c *Client) observe(stack *middleware.Stack) error {
 			}
 			start, began := time.Now(), c.clock.read()
 			out, metadata, err := next.HandleFinalize(ctx, in)
-			if date, ok := dateOf(metadata); ok {
-				c.clock.hear(date, began, c.clock.read())
+			if date, ok := stsDate(metadata); ok {
+				c.clock.observe(date, began, c.clock.read())
 			}
 			if c.options.Observe == nil {
 				return out, metadata, err
@@ -44,12 +46,13 @@ func (c *Client) observe(stack *middleware.Stack) error {
 		}), "Retry", middleware.After)
 }
 
-// dateOf is when STS answered, if it was STS, and now: every answer of it has a Date and the ID of the request, refusals too. The page of a proxy has no such ID,
-// and what was kept in a cache has an Age (RFC 9111).
-func dateOf(metadata middleware.Metadata) (date time.Time, ok bool) {
-	_, ofAWS := awsmiddleware.GetRequestIDMetadata(metadata)
-	answer, isHTTP := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response)
-	if !ofAWS || !isHTTP || answer.Header.Get("Age") != "" {
+// stsDate returns the Date of an answer, if it is from STS and current. Every answer of STS has a
+// request ID, refusals too; the page of a proxy has none. The SDK computes no skew for an answer
+// from a cache.
+func stsDate(metadata middleware.Metadata) (date time.Time, ok bool) {
+	_, fromAWS := awsmiddleware.GetRequestIDMetadata(metadata)
+	_, current := awsmiddleware.GetAttemptSkew(metadata)
+	if !fromAWS || !current {
 		return time.Time{}, false
 	}
 	return awsmiddleware.GetServerTime(metadata)

@@ -29,7 +29,7 @@ func TestRetryer_SlowsDownWhileSTSThrottles(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	attempt := func(result error) error {
-		release, err := r.GetAttemptToken(over) // what has to wait fails
+		release, err := r.GetAttemptToken(over) // an attempt that has to wait fails
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func TestRetryer_SlowsDownWhileSTSThrottles(t *testing.T) {
 			t.Fatalf("limited before STS throttles: %v", err)
 		}
 	}
-	for range 3 { // what holds once holds again
+	for range 3 { // and again after it was forgotten
 		if err := attempt(throttling); err != nil {
 			t.Fatal(err)
 		}
@@ -68,13 +68,13 @@ func TestRetryer_SlowsDownWhileSTSThrottles(t *testing.T) {
 	}
 }
 
-// Throttling that goes on keeps the limit, however long it lasts.
+// Continued throttling keeps the limit, however long it lasts.
 func TestRetryer_RemembersTheLastThrottling(t *testing.T) {
 	var now time.Duration
 	r := newRetryer(func() time.Duration { return now })
 	for range 10 {
 		limit := r.current()
-		r.noteThrottling()
+		r.recordThrottling()
 		now += throttlingMemory
 		if r.current() != limit {
 			t.Fatal("the limit was dropped")

@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
-// After an outage a single lost call is retried, and goes unseen, as before it.
+// After an outage a single lost call is retried as before it.
 func TestAssume_RetriesAfterAnOutage(t *testing.T) {
 	for _, lost := range []ststest.Fault{ststest.ConnectionReset, ststest.InternalFailure} {
 		t.Run(lost.String(), func(t *testing.T) {

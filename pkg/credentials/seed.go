@@ -2,31 +2,33 @@ package credentials
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Seed is what a Client is given as credentials of its own, where the environment is not to give them.
+// Seed holds the credentials of a Client that does not get them from the environment.
 type Seed struct {
-	// Credentials are zero if there are none; then Lacking says why.
+	// Credentials are zero if there are none; Problem then explains why.
 	Credentials Credentials
-	Lacking     string
-	// Name is what messages call the place where it lies.
+	Problem     string
+	// Name is how messages refer to the place that holds the credentials.
 	Name string
-	// Remedy says what to do when it is of no use; nil for nothing.
+	// Remedy returns what to do when the credentials cannot be used; nil for a default.
 	Remedy func() string
 }
 
-// Usable tells whether STS still takes the credentials, or why not and what to do.
-func (s Seed) Usable(now time.Time) error {
+// Check returns nil if the credentials have not expired, or an *Error that says what is wrong and
+// what to do.
+func (s Seed) Check(now time.Time) error {
 	switch {
-	case s.Lacking != "":
-		return &Error{Kind: Absent, Code: "NoSeed", message: fmt.Sprintf("The controller has no AWS credentials of its own: %s %s. %s", s.Name, s.Lacking, s.remedy())}
+	case s.Problem != "":
+		return newError(Absent, "NoSeed", "The controller has no AWS credentials of its own: %s %s. "+
+			"%s", s.Name, s.Problem, s.remedy())
 	case !now.Before(s.Credentials.Expires):
-		return &Error{Kind: Absent, Code: "SeedExpired", message: fmt.Sprintf("The controller's own AWS credentials, in %s, expired at %s and could not be renewed before. %s",
-			s.Name, s.Credentials.Expires.Format(time.RFC3339), s.remedy())}
+		return newError(Absent, "SeedExpired", "The controller's own AWS credentials, in %s, expired at %s and could "+
+			"not be renewed before. %s",
+			s.Name, s.Credentials.Expires.Format(time.RFC3339), s.remedy())
 	}
 	return nil
 }
@@ -38,33 +40,35 @@ func (s Seed) remedy() string {
 	return s.Remedy()
 }
 
-// Plant gives the Client other credentials of its own, for all calls that begin from now on. It
-// is for a Client whose Options say Seeded. All must be of who the first were that STS knew:
-// others are refused with an Error of Kind Expired and Code SeedOfAnotherRole.
-func (c *Client) Plant(s Seed) {
+// SetSeed replaces the Client's own credentials for all calls that begin from now on. The Client's
+// Options must have Seeded set. All seeds must have the identity of the first one that STS
+// accepted: others are refused with an Error of Kind Expired and Code SeedOfAnotherRole.
+func (c *Client) SetSeed(s Seed) {
 	c.seed.Store(&s)
-	if s.Lacking == "" {
-		c.expires.Store(&s.Credentials.Expires)
+	if s.Problem == "" {
+		c.baseExpires.Store(&s.Credentials.Expires)
 	}
-	c.forget()
+	c.invalidate()
 }
 
-// usable tells whether it is worth to ask STS with a seed. That the seed has expired is believed only after STS refused it: by a clock that is ahead a good
-// one looks expired, and only STS's answer can set the clock right.
-func (c *Client) usable(s *Seed) error {
-	if s.Lacking == "" && c.refusedSeed.Load() != s {
+// checkSeed returns an *Error if STS cannot accept the seed. It trusts the expiry only after STS
+// refused the seed: by a local clock that is ahead a valid seed looks expired, and only an answer
+// of STS corrects the clock.
+func (c *Client) checkSeed(s *Seed) error {
+	if s.Problem == "" && c.refusedSeed.Load() != s {
 		return nil
 	}
-	return s.Usable(c.clock.Now())
+	return s.Check(c.clock.Now())
 }
 
-// fromSeed implements aws.CredentialsProviderFunc.
-func (c *Client) fromSeed(ctx context.Context) (aws.Credentials, error) {
+// seedCredentials implements aws.CredentialsProviderFunc.
+func (c *Client) seedCredentials(ctx context.Context) (aws.Credentials, error) {
 	s := c.seed.Load()
 	if s == nil {
-		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed credentials yet; tried again"}
+		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed " +
+			"credentials yet; tried again"}
 	}
-	if err := c.usable(s); err != nil {
+	if err := c.checkSeed(s); err != nil {
 		return aws.Credentials{}, err
 	}
 	keys := aws.Credentials{
@@ -80,13 +84,15 @@ func (c *Client) fromSeed(ctx context.Context) (aws.Credentials, error) {
 	return keys, nil
 }
 
-// unknownSeed notes that STS refuses the seed and says what to do about it; it is nil where there is no seed.
-func (c *Client) unknownSeed(code string) *Error {
+// recordRefusedSeed records that STS refuses the seed and returns the Error, or nil if there is no
+// seed.
+func (c *Client) recordRefusedSeed(code string) *Error {
 	s := c.seed.Load()
 	if s == nil {
 		return nil
 	}
 	c.refusedSeed.Store(s)
-	return &Error{Kind: Expired, Code: code, message: fmt.Sprintf("STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they have expired, were revoked, or are of another "+
-		"partition than the Region. Set another AWS_REGION, or: %s", c.Region(), s.Name, code, s.remedy())}
+	return newError(Expired, code, "STS of Region %s refuses the controller's own AWS credentials, in %s (%s): they "+
+		"have expired, were revoked, or are of another "+
+		"partition than the Region. Set another AWS_REGION, or: %s", c.Region(), s.Name, code, s.remedy())
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// volume is a folder with one file, which changes as the kubelet changes those of Secrets and tokens: a link to a folder is exchanged.
+// volume is a folder with one file, which changes as the kubelet changes those of Secrets and
+// tokens: a symbolic link to a folder is replaced.
 type volume struct {
 	t      *testing.T
 	folder string
@@ -16,7 +17,7 @@ type volume struct {
 	count  int
 }
 
-// newVolume has no file yet.
+// newVolume returns a volume without the file.
 func newVolume(t *testing.T, file string) *volume {
 	t.Helper()
 	v := &volume{t: t, folder: t.TempDir(), file: file}
@@ -26,7 +27,7 @@ func newVolume(t *testing.T, file string) *volume {
 	return v
 }
 
-// path is where programs find the file.
+// path returns the path of the file.
 func (v *volume) path() string { return filepath.Join(v.folder, v.file) }
 
 // write replaces the file.
@@ -45,7 +46,7 @@ func (v *volume) write(text string) {
 	}
 }
 
-// remove takes the file away.
+// remove removes the file.
 func (v *volume) remove() {
 	v.t.Helper()
 	if err := os.Remove(filepath.Join(v.folder, "..data")); err != nil {
@@ -53,7 +54,7 @@ func (v *volume) remove() {
 	}
 }
 
-// text is what is in the file, if there is one.
+// text returns the content of the file, or "" if there is none.
 func (v *volume) text() string {
 	text, _ := os.ReadFile(v.path())
 	return string(text)

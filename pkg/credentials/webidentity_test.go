@@ -5,17 +5,17 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/credentials/ststest"
+	ststest "kube-aws-iam-controller/test/sts"
 )
 
 const (
@@ -29,7 +29,8 @@ type identityProvider struct {
 	key *ecdsa.PrivateKey
 }
 
-// startWebIdentity points the SDK to a token, which is not there yet, of an issuer that STS trusts.
+// startWebIdentity points the SDK to the file of a token, which does not exist yet, of an issuer
+// that STS trusts.
 func startWebIdentity(t *testing.T, srv *ststest.Server) (*identityProvider, *volume) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -44,23 +45,20 @@ func startWebIdentity(t *testing.T, srv *ststest.Server) (*identityProvider, *vo
 	return &identityProvider{t, key}, v
 }
 
-// token is good for an hour, unless claims say otherwise.
+// token returns a token that is valid for an hour, unless claims replace that.
 func (p *identityProvider) token(claims map[string]any) string {
 	p.t.Helper()
 	all := map[string]any{"iss": issuer, "sub": subject, "aud": []string{"sts.amazonaws.com"}, "exp": time.Now().Add(time.Hour).Unix(), "jti": rand.Text()}
 	maps.Copy(all, claims)
-	payload, err := json.Marshal(all)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: p.key}, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(`{"alg":"ES256"}`)) + "." + encode(payload)
-	digest := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, p.key, digest[:])
+	token, err := jwt.Signed(signer).Claims(all).Serialize()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return signed + "." + encode(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
+	return token
 }
 
 func TestWebIdentity(t *testing.T) {
@@ -81,7 +79,7 @@ func TestWebIdentity(t *testing.T) {
 	}
 }
 
-func TestWebIdentityFails(t *testing.T) {
+func TestWebIdentity_Errors(t *testing.T) {
 	absent := func(name string) (credentials.Kind, string, []string) {
 		return credentials.Absent, "NoCredentials", []string{"/token of AWS_WEB_IDENTITY_TOKEN_FILE " + name, "projected volume"}
 	}
@@ -89,7 +87,7 @@ func TestWebIdentityFails(t *testing.T) {
 		return kind, code, append(names, node, "AssumeRoleWithWebIdentity", code)
 	}
 	type failing struct {
-		says  string
+		name  string
 		order func(*ststest.Server, *identityProvider, *volume)
 		want  func() (credentials.Kind, string, []string)
 	}
@@ -134,8 +132,8 @@ func TestWebIdentityFails(t *testing.T) {
 			return credentials.Unavailable, "NoAnswer", []string{node, "connection reset"}
 		}},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			for _, behind := range []string{"", hub} { // as it is, and behind an intermediate role
+		t.Run(c.name, func(t *testing.T) {
+			for _, behind := range []string{"", hub} { // without and with an intermediate role
 				srv := start(t)
 				once(t)
 				p, v := startWebIdentity(t, srv)
@@ -157,45 +155,45 @@ func TestWebIdentityFails(t *testing.T) {
 				srv.Allow(node)
 				srv.SetFault(ststest.NoFault)
 				v.write(p.token(nil))
-				clock.Advance(credentials.CallerRetry)
+				clock.Step(credentials.CallerRetry)
 				assume(t, client, session(t, appRole))
 			}
 		})
 	}
 }
 
-// wantNoToken checks that an error tells nothing of the token but what it says of whose it is.
+// wantNoToken checks that an error shows nothing of the token but its issuer, subject and audience.
 func wantNoToken(t *testing.T, err error, v *volume) {
 	t.Helper()
 	if strings.Contains(err.Error(), "Member must") {
-		t.Errorf("what STS says of a token may quote it: %v", err)
+		t.Errorf("the message quotes the token: %v", err)
 	}
 	for part := range strings.SplitSeq(v.text(), ".") {
 		if len(part) > 2 && strings.Contains(err.Error(), part) {
-			t.Errorf("a part of the token is told: %v", err)
+			t.Errorf("a part of the token is shown: %v", err)
 		}
 	}
 }
 
-func TestWebIdentityDenied_AdviceFitsTheAction(t *testing.T) {
-	for says, c := range map[string]struct {
-		said   string
+func TestWebIdentity_DeniedAdviceFitsTheAction(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
 		advice []string
 	}{
 		"no trust":         {"Not authorized to perform sts:AssumeRoleWithWebIdentity", []string{"Does the role exist", "trust policy let in that issuer"}},
 		"an explicit deny": {"Not authorized to perform: sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy", []string{"explicit deny, in a resource control policy"}},
 		"tags":             {"Not authorized to perform: sts:TagSession", []string{"trust policy must allow sts:TagSession"}},
 	} {
-		t.Run(says, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			srv := start(t)
 			p, v := startWebIdentity(t, srv)
 			v.write(p.token(nil))
-			srv.DenySaying(node, c.said)
+			srv.DenyWithMessage(node, c.answer)
 			_, err := newClient(t).Assume(t.Context(), session(t, appRole))
-			wantError(t, srv, err, credentials.Denied, "AccessDenied", append(c.advice, node, issuer, subject, c.said)...)
+			wantError(t, srv, err, credentials.Denied, "AccessDenied", append(c.advice, node, issuer, subject, c.answer)...)
 			wantNoToken(t, err, v)
 
-			srv.DenySaying(node, "Value '"+v.text()+"' is wrong")
+			srv.DenyWithMessage(node, "Value '"+v.text()+"' is wrong")
 			_, err = newClient(t).Assume(t.Context(), session(t, appRole))
 			wantError(t, srv, err, credentials.Denied, "AccessDenied", node)
 			wantNoToken(t, err, v)
@@ -203,7 +201,7 @@ func TestWebIdentityDenied_AdviceFitsTheAction(t *testing.T) {
 	}
 }
 
-func TestWebIdentityIsCalledAsTheEnvironmentSays(t *testing.T) {
+func TestWebIdentity_SessionNameOfTheEnvironment(t *testing.T) {
 	srv := start(t)
 	p, v := startWebIdentity(t, srv)
 	v.write(p.token(nil))
@@ -214,8 +212,8 @@ func TestWebIdentityIsCalledAsTheEnvironmentSays(t *testing.T) {
 	}
 }
 
-// The kubelet replaces a token; it can also go for a while.
-func TestWebIdentityTokenThatChanges(t *testing.T) {
+// The kubelet replaces a token, and the file can be missing for a while.
+func TestWebIdentity_TokenIsReplaced(t *testing.T) {
 	srv := start(t)
 	p, v := startWebIdentity(t, srv)
 	v.write(p.token(nil))
@@ -235,12 +233,12 @@ func TestWebIdentityTokenThatChanges(t *testing.T) {
 	_, err := client.Assume(t.Context(), session(t, appRole))
 	wantError(t, srv, err, credentials.Absent, "NoCredentials", v.path(), "does not exist")
 	v.write(p.token(nil))
-	clock.Advance(credentials.CallerRetry)
+	clock.Step(credentials.CallerRetry)
 	assume(t, client, session(t, appRole))
 }
 
-// A session that is good needs no token.
-func TestWebIdentityTokenIsNotNeededBeforeItsSessionEnds(t *testing.T) {
+// A valid session needs no token.
+func TestWebIdentity_ValidSessionNeedsNoToken(t *testing.T) {
 	srv := start(t)
 	p, v := startWebIdentity(t, srv)
 	srv.SetSessionLifetime(0)
@@ -250,7 +248,7 @@ func TestWebIdentityTokenIsNotNeededBeforeItsSessionEnds(t *testing.T) {
 	assume(t, client, session(t, appRole))
 }
 
-func TestIntermediateRoleOnAWebIdentity(t *testing.T) {
+func TestIntermediateRole_OnAWebIdentity(t *testing.T) {
 	srv := start(t)
 	p, v := startWebIdentity(t, srv)
 	srv.SetSessionLifetime(0)

@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -46,7 +48,7 @@ func (q *Queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Reque
 		}
 		q.add(request, priorityOf(o), readyAt, now)
 	}
-	q.arm(now)
+	q.setTimer(now)
 }
 
 func priorityOf(o priorityqueue.AddOpts) int {
@@ -56,7 +58,7 @@ func priorityOf(o priorityqueue.AddOpts) int {
 	return *o.Priority
 }
 
-// add adds a request, or raises the one that is there. A zero readyAt is for at once.
+// add adds a request, or updates its item if there is one. A zero readyAt means without delay.
 func (q *Queue) add(request reconcile.Request, priority int, readyAt, now time.Time) {
 	i, ok := q.items[request]
 	switch {
@@ -64,7 +66,7 @@ func (q *Queue) add(request reconcile.Request, priority int, readyAt, now time.T
 		i = &item{request: request, priority: priority, readyAt: readyAt}
 		q.items[request] = i
 		q.place(i, now)
-	case i.readyAt.IsZero(): // it is ready already
+	case i.readyAt.IsZero(): // already ready
 		if priority > i.priority {
 			q.raise(i, priority)
 		}
@@ -78,7 +80,7 @@ func (q *Queue) add(request reconcile.Request, priority int, readyAt, now time.T
 	}
 }
 
-// place puts an item that is in no heap where it belongs.
+// place puts an item that is in no heap into the delayed or the ready ones.
 func (q *Queue) place(i *item, now time.Time) {
 	q.added++
 	i.added = q.added
@@ -87,12 +89,12 @@ func (q *Queue) place(i *item, now time.Time) {
 		return
 	}
 	i.readySince = now
-	q.depth++
 	q.metrics.added(i.priority)
 	q.release(i)
 }
 
-// release makes an item available, unless its request is being processed: then Done does so.
+// release makes a ready item available to workers. If its request is being processed, Done does
+// that.
 func (q *Queue) release(i *item) {
 	if _, busy := q.processing[i.request]; busy {
 		return
@@ -101,7 +103,7 @@ func (q *Queue) release(i *item) {
 	q.changed.Signal()
 }
 
-// raise gives a ready item a higher priority, as the last one of that priority.
+// raise gives a ready item a higher priority. It becomes the last item of that priority.
 func (q *Queue) raise(i *item, priority int) {
 	q.metrics.raised(i.priority, priority)
 	q.added++
@@ -114,7 +116,7 @@ func (q *Queue) raise(i *item, priority int) {
 	q.changed.Signal()
 }
 
-// promote makes the items ready whose delay is over.
+// promote makes the items ready whose delay has ended.
 func (q *Queue) promote(now time.Time) {
 	for len(q.delayed) > 0 && !q.delayed[0].readyAt.After(now) {
 		i := q.delayed[0]
@@ -122,4 +124,15 @@ func (q *Queue) promote(now time.Time) {
 		i.readyAt = time.Time{}
 		q.place(i, now)
 	}
+}
+
+// Add adds a Secret to a queue after some time. One that is in the queue comes at the earlier of
+// both times and with the higher of both priorities. A queue without priorities ignores them.
+func Add(q workqueue.TypedRateLimitingInterface[reconcile.Request], s types.NamespacedName, after time.Duration, priority int) {
+	request := reconcile.Request{NamespacedName: s}
+	if p, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		p.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: new(priority)}, request)
+		return
+	}
+	q.AddAfter(request, after)
 }

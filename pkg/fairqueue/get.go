@@ -6,9 +6,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// arm lets a goroutine that waits in GetWithPriority look again when the next delay is over.
-func (q *Queue) arm(now time.Time) {
-	if q.getters == 0 || len(q.delayed) == 0 {
+// setTimer wakes a goroutine that waits in GetWithPriority, if one does, when the next delay ends.
+func (q *Queue) setTimer(now time.Time) {
+	if len(q.delayed) == 0 {
 		return
 	}
 	next := q.delayed[0].readyAt
@@ -19,7 +19,7 @@ func (q *Queue) arm(now time.Time) {
 		q.timer.Stop()
 	}
 	q.wakeAt = next
-	// In a goroutine of its own, as a fake clock calls it while it holds its lock.
+	// A fake clock calls the function while it holds its own lock, so it needs its own goroutine.
 	q.timer = q.clock.AfterFunc(next.Sub(now), func() { go q.wake() })
 }
 
@@ -36,31 +36,28 @@ func (q *Queue) Get() (request reconcile.Request, shutDown bool) {
 	return request, shutDown
 }
 
-// GetWithPriority implements priorityqueue.PriorityQueue. It blocks until there is an item or the
-// queue is shut down; what is in the queue then is not processed. The caller has to call Done.
+// GetWithPriority implements priorityqueue.PriorityQueue. It blocks until an item is available or
+// the queue is shut down, which drops its items. The caller must call Done.
 func (q *Queue) GetWithPriority() (request reconcile.Request, priority int, shutDown bool) {
 	q.lock.Lock()
 	defer q.lock.Unlock()
-	q.getters++
-	defer func() { q.getters-- }()
 	for !q.shutDown {
 		now := q.clock.Now()
 		q.promote(now)
 		if i := q.ready.next(); i != nil {
-			q.hand(i, now)
+			q.start(i, now)
 			return i.request, i.priority, false
 		}
-		q.arm(now)
+		q.setTimer(now)
 		q.changed.Wait()
 	}
 	return reconcile.Request{}, 0, true
 }
 
-// hand notes that an item is given to a worker.
-func (q *Queue) hand(i *item, now time.Time) {
+// start moves an item from the ready ones to those in process.
+func (q *Queue) start(i *item, now time.Time) {
 	delete(q.items, i.request)
 	q.processing[i.request] = now
-	q.depth--
 	q.metrics.taken(i.priority, now.Sub(i.readySince))
 }
 

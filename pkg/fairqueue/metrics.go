@@ -9,12 +9,12 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// unfinishedInterval is how often the metrics of work in progress are set, as often as client-go
-// does.
+// unfinishedInterval is the interval at which the metrics of work in progress are set, as in
+// client-go.
 const unfinishedInterval = 500 * time.Millisecond
 
-// metrics are those that client-go defines for work queues, with the labels of
-// controller-runtime. All methods can be called on nil.
+// metrics are client-go's metrics of work queues, with controller-runtime's labels. The methods of
+// a nil *metrics do nothing.
 type metrics struct {
 	depth                              *prometheus.GaugeVec // by priority
 	adds, retries                      prometheus.Counter
@@ -52,8 +52,8 @@ func newMetrics(r prometheus.Registerer, name string) *metrics {
 	}
 }
 
-// registered returns the collector that is registered under c's name, which is c if there was
-// none. If another kind of collector has the name, c counts unseen.
+// registered registers a collector and returns it, or the one that is already registered under its
+// name. If that one is of another type, it returns c, which is not exposed.
 func registered[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](r.Register(c)); ok {
 		if existing, same := already.ExistingCollector.(C); same {

@@ -1,19 +1,19 @@
-// Package fairqueue has the work queue of a controller whose namespaces belong to different
-// teams. It shares the workers between namespaces, so that one with much work does not delay the
-// others.
+// Package fairqueue implements the work queue of a controller whose namespaces belong to different
+// teams. It shares the workers fairly between namespaces, so that a namespace with much work does
+// not delay the others.
 //
-// A worker that is free takes an item of the namespace that has the fewest items in process;
-// among equals, namespaces take turns. This is max-min fair in workers: a namespace gets what it
-// asks for, or as much as any other. No namespace can hold all workers, even if no other asks for
-// one: of 64, one namespace can have 32. What takes long, such as a slow answer of AWS, then
-// finds another namespace's work a free worker.
+// A free worker takes an item of the namespace with the fewest items in process; namespaces with
+// the same number take turns. This is max-min fairness of workers: a namespace gets as many as it
+// needs, or as many as any other. No namespace can occupy all workers, even if it is the only one
+// with work: of 64 workers it can occupy 32. So while its items are slow, for example because AWS
+// is, there is a free worker for the items of others.
 //
-// Priorities order the items of one namespace: higher ones first, equal ones in the order in
-// which they became ready. Between namespaces there are three classes only, so that one does not
-// come before others by making its work urgent:
+// Priorities order the items of one namespace: higher priorities first, items of equal priority in
+// the order in which they became ready. Between namespaces there are only three classes, so that a
+// namespace cannot overtake others by raising the priority of its items:
 //
-//   - Items of priority Exclusive and above go before all others, and are for the controller's
-//     own needs.
+//   - Items of priority Exclusive and above are processed before all others. They are for the
+//     controller's own credentials.
 //   - Items of priority 0 and above are the foreground.
 //   - Items below 0 are the background. They are processed when no foreground item can be, and
 //     after seven foreground items in a row, so that no load of the foreground stops them.
@@ -30,27 +30,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Exclusive is the least priority of items that go before those of all namespaces. Nothing that a
-// namespace's users cause may have it.
+// Exclusive is the lowest priority of items that are processed before all others. Nothing that the
+// users of a namespace can cause must have it.
 const Exclusive = 100
 
 // Options are the settings of a Queue.
 type Options struct {
 	// Name is the controller's, as in its metrics.
 	Name string
-	// Workers is how many items are processed at the same time at most. 0 is for unknown: one
-	// namespace can then hold all workers.
+	// Workers is the number of workers. If it is 0, it is unknown, and one namespace can occupy all
+	// workers.
 	Workers int
-	// RateLimiter says how long to wait before a failed item is tried again.
+	// RateLimiter returns the delay of an item that is added by AddRateLimited.
 	RateLimiter workqueue.TypedRateLimiter[reconcile.Request]
-	// Metrics, if set, is where the queue's metrics are registered, under the names of client-go's.
+	// Metrics is where the queue's metrics are registered, under client-go's names. It can be nil.
 	Metrics prometheus.Registerer
-	// Clock is the real one by default.
+	// Clock is the real clock by default.
 	Clock clock.WithDelayedExecution
 }
 
-// Queue implements controller-runtime's PriorityQueue: a request is in it at most once, and never
-// handed out while it is being processed. Use New.
+// Queue implements controller-runtime's PriorityQueue: it holds a request at most once, and does
+// not return a request that is being processed. Use New to create one.
 //
 // A request that is added again keeps the higher priority and the earlier time, as in
 // controller-runtime's own queue. So adding a delayed request without a delay makes it ready and
@@ -63,17 +63,14 @@ type Queue struct {
 	lock sync.Mutex
 	// changed wakes a worker when an item can have become available, or at the shutdown.
 	changed *sync.Cond
-	// items has all requests that are delayed or ready, or are to be ready when they are no
-	// longer processed.
+	// items has all requests that are delayed, ready, or were added while they are processed.
 	items      map[reconcile.Request]*item
 	delayed    ordered[*item]
 	ready      *schedule
 	processing map[reconcile.Request]time.Time // since when
 	added      uint64
-	getters    int // goroutines that wait in GetWithPriority
 	wakeAt     time.Time
 	timer      clock.Timer // nil unless it is to run at wakeAt
-	depth      int
 	shutDown   bool
 }
 
@@ -99,12 +96,12 @@ func New(o Options) *Queue {
 	return q
 }
 
-// Len returns how many items are ready, with those whose request is still being processed.
+// Len returns the number of ready items, including those whose request is still being processed.
 func (q *Queue) Len() int {
 	q.lock.Lock()
 	defer q.lock.Unlock()
 	q.promote(q.clock.Now())
-	return q.depth
+	return len(q.items) - len(q.delayed)
 }
 
 // Forget implements workqueue.TypedRateLimitingInterface.
@@ -124,8 +121,8 @@ func (q *Queue) ShutDown() {
 	q.changed.Broadcast()
 }
 
-// ShutDownWithDrain is ShutDown, as in controller-runtime's own queue: a controller waits for its
-// workers.
+// ShutDownWithDrain is the same as ShutDown, as in controller-runtime's own queue: the controller
+// waits for its workers.
 func (q *Queue) ShutDownWithDrain() { q.ShutDown() }
 
 // ShuttingDown implements workqueue.TypedInterface.
@@ -135,7 +132,7 @@ func (q *Queue) ShuttingDown() bool {
 	return q.shutDown
 }
 
-// observeUnfinished sets the metrics of work in progress, now and regularly until the shutdown.
+// observeUnfinished sets the metrics of work in progress, now and periodically until the shutdown.
 func (q *Queue) observeUnfinished() {
 	q.lock.Lock()
 	defer q.lock.Unlock()

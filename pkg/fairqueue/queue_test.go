@@ -20,7 +20,7 @@ func request(key string) reconcile.Request {
 	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 }
 
-// testQueue is a Queue with a clock that stands still.
+// testQueue is a Queue with a fake clock.
 type testQueue struct {
 	*fairqueue.Queue
 	t     *testing.T
@@ -101,7 +101,7 @@ func TestQueue_Order(t *testing.T) {
 			q.add(waiting, 0, "a/1 a/2 a/3 a/4 a/5 a/6 a/7 a/8")
 			q.add(background, 0, "b/1 b/2 c/1")
 		}, "a/1 a/2 a/3 a/4 a/5 a/6 a/7 b/1 a/8 c/1 b/2"},
-		{"the controller's own before all others", func(q testQueue) {
+		{"an exclusive request first", func(q testQueue) {
 			q.add(urgent, 0, "a/1")
 			q.add(fairqueue.Exclusive, 0, "kube-system/seed")
 		}, "kube-system/seed a/1"},
@@ -136,7 +136,7 @@ func TestQueue_Order(t *testing.T) {
 			q.add(waiting, 0, "a/2 a/3")
 			q.add(waiting, time.Second, "a/1")
 		}, "a/2 a/3 a/1"},
-		{"nothing twice when a delay was used up", func(q testQueue) {
+		{"a delayed request once after it was added without a delay", func(q testQueue) {
 			q.add(waiting, time.Second, "a/1")
 			q.add(waiting, 0, "a/1")
 			q.clock.Step(time.Minute)
@@ -214,7 +214,7 @@ func TestQueue_AddedWhileProcessed(t *testing.T) {
 			}
 			q.add(background, 0, "z/other")
 			if got := q.get(); got != "z/other" {
-				t.Fatalf("%s was handed out twice", got)
+				t.Fatalf("%s was returned twice", got)
 			}
 			q.Done(request("a/1"))
 			if got := q.process(); got != "a/1" {
@@ -224,7 +224,7 @@ func TestQueue_AddedWhileProcessed(t *testing.T) {
 	}
 }
 
-func TestQueue_DoneOfWhatIsNotProcessed(t *testing.T) {
+func TestQueue_DoneWithoutGet(t *testing.T) {
 	q := newTestQueue(t, 1)
 	q.add(waiting, 0, "a/1")
 	q.Done(request("a/1"))

@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// class groups priorities. Classes are strict, except that the background gets a small share.
+// class is a range of priorities. Higher classes come first, but the background gets a small share.
 type class int
 
 const (
@@ -28,14 +28,9 @@ func classOf(priority int) class {
 	}
 }
 
-const (
-	// foregroundRun is how many foreground items are processed in a row while background items
-	// are ready.
-	foregroundRun = 7
-	// workersPerFree is how many workers a namespace can hold for each worker that is free. More would
-	// also take the API server's time from the others, which calls in parallel share.
-	workersPerFree = 1
-)
+// foregroundRun is how many foreground items are processed in a row while background items are
+// ready.
+const foregroundRun = 7
 
 // item is a request in the queue.
 type item struct {
@@ -45,14 +40,13 @@ type item struct {
 	readyAt time.Time
 	// readySince is when the item became ready, for metrics.
 	readySince time.Time
-	// added numbers items in the order in which they became ready or were delayed.
+	// added is a sequence number: the order in which items became ready or were delayed.
 	added uint64
-	line  *line // the item waits in, nil if it is delayed or its request is being processed
-	index int   // in the heap that has the item
+	line  *line // nil if the item is delayed or its request is being processed
+	index int   // in its heap
 }
 
-// before reports whether an item comes before another of the same heap: by the end of the delay,
-// else by priority, else by age.
+// before orders the items of a heap by the end of their delay, then by priority, then by age.
 func (i *item) before(other *item) bool {
 	switch {
 	case !i.readyAt.Equal(other.readyAt):
@@ -66,7 +60,7 @@ func (i *item) before(other *item) bool {
 
 func (i *item) moved(to int) { i.index = to }
 
-// namespace has the ready items of one namespace, a line for each class.
+// namespace has the ready items of one namespace, in one line for each class.
 type namespace struct {
 	name      string
 	lines     [classes]line
@@ -77,13 +71,13 @@ type namespace struct {
 type line struct {
 	namespace *namespace
 	items     ordered[*item]
-	// turn is when the line was served last or, if that is later, when it began.
+	// turn is the sequence number of the line's last turn, or of its first item if that is later.
 	turn  uint64
 	index int // in the schedule's heap of lines
 }
 
-// before reports whether a line is served before another: the one whose namespace has the fewest
-// items in process, else the one that has waited longest.
+// before orders lines by the number of items that their namespace has in process, then by their
+// last turn.
 func (l *line) before(other *line) bool {
 	if l.namespace.inProcess != other.namespace.inProcess {
 		return l.namespace.inProcess < other.namespace.inProcess
@@ -97,7 +91,7 @@ func (l *line) moved(to int) { l.index = to }
 type schedule struct {
 	workers    int // 0 if unknown
 	namespaces map[string]*namespace
-	lines      [classes]ordered[*line] // those with items
+	lines      [classes]ordered[*line] // only lines with items
 	turn       uint64
 	run        int // foreground items in a row while background items were ready
 	inProcess  int
@@ -150,8 +144,8 @@ func (s *schedule) raise(i *item, priority int) {
 	s.push(i)
 }
 
-// next takes out the item to process now. It returns nil if no item is ready, or if those that are
-// belong to namespaces that hold their share of the workers.
+// next removes and returns the item to process next. It returns nil if no item is ready, or if all
+// ready items are of namespaces that already have their share of the workers.
 func (s *schedule) next() *item {
 	order := [classes]class{exclusive, foreground, background}
 	if s.run >= foregroundRun {
@@ -162,7 +156,7 @@ func (s *schedule) next() *item {
 			continue
 		}
 		l := s.lines[c][0]
-		if c != exclusive && !s.canHaveAnother(l.namespace) {
+		if c != exclusive && !s.hasShareLeft(l.namespace) {
 			continue
 		}
 		s.countRun(c)
@@ -171,11 +165,11 @@ func (s *schedule) next() *item {
 	return nil
 }
 
-// canHaveAnother reports whether one more worker leaves enough of them to others. What is free
-// bounds what one namespace can hold, so that some workers stay free for a namespace that has
-// none.
-func (s *schedule) canHaveAnother(n *namespace) bool {
-	return s.workers == 0 || n.inProcess == 0 || n.inProcess < workersPerFree*(s.workers-s.inProcess)
+// hasShareLeft reports whether a namespace can get another worker. It can have as many as are free,
+// so that some stay free for namespaces that have none. A larger share would also take more of the
+// API server's capacity from other namespaces.
+func (s *schedule) hasShareLeft(n *namespace) bool {
+	return s.workers == 0 || n.inProcess == 0 || n.inProcess < s.workers-s.inProcess
 }
 
 func (s *schedule) countRun(c class) {
@@ -187,7 +181,7 @@ func (s *schedule) countRun(c class) {
 	}
 }
 
-// take hands out a line's first item and sends the line to the end of its turn.
+// take removes and returns the first item of a line, and ends the line's turn.
 func (s *schedule) take(l *line) *item {
 	first := l.items[0]
 	s.turn++
@@ -197,15 +191,14 @@ func (s *schedule) take(l *line) *item {
 	return first
 }
 
-// finished counts an item of a namespace as no longer in process.
+// finished records that an item of a namespace is no longer in process.
 func (s *schedule) finished(name string) {
 	n := s.namespaces[name]
 	s.addInProcess(n, -1)
 	s.drop(n)
 }
 
-// addInProcess changes how many items of a namespace are in process, and the order of its lines
-// with it.
+// addInProcess changes the number of items of a namespace in process, and the order of its lines.
 func (s *schedule) addInProcess(n *namespace, delta int) {
 	n.inProcess += delta
 	s.inProcess += delta
@@ -216,7 +209,7 @@ func (s *schedule) addInProcess(n *namespace, delta int) {
 	}
 }
 
-// drop forgets a namespace that has nothing ready and nothing in process.
+// drop deletes a namespace that has no ready items and none in process.
 func (s *schedule) drop(n *namespace) {
 	if n.inProcess > 0 {
 		return
@@ -229,7 +222,7 @@ func (s *schedule) drop(n *namespace) {
 	delete(s.namespaces, n.name)
 }
 
-// placed is an element of a heap that knows its place in it.
+// placed is an element of a heap that knows its index.
 type placed[E any] interface {
 	before(E) bool
 	moved(to int)

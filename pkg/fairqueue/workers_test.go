@@ -11,7 +11,7 @@ import (
 	"kube-aws-iam-controller/pkg/fairqueue"
 )
 
-// worker takes an item in the background; the channel has it once it did.
+// worker gets an item in the background and sends it to the channel.
 func (q testQueue) worker() <-chan string {
 	got := make(chan string, 1)
 	go func() {
@@ -36,7 +36,7 @@ func arrived(worker <-chan string) string {
 	}
 }
 
-// inBubble runs a test in which goroutines can wait for a queue with the bubble's clock.
+// inBubble runs a test in a synctest bubble, in which goroutines can wait for the queue.
 func inBubble(t *testing.T, workers int, test func(q testQueue)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestQueue_GetWaitsForDone(t *testing.T) {
 		q.add(waiting, 0, "a/1")
 		worker := q.worker()
 		if got := arrived(worker); got != "" {
-			q.t.Fatalf("%s was handed out twice", got)
+			q.t.Fatalf("%s was returned twice", got)
 		}
 		q.Done(request("a/1"))
 		if got := arrived(worker); got != "a/1" {
@@ -85,7 +85,7 @@ func TestQueue_GetWaitsForDone(t *testing.T) {
 	})
 }
 
-// One namespace cannot hold all workers, and the others are served at once.
+// One namespace cannot occupy all workers, and others get a worker immediately.
 func TestQueue_ShareOfWorkers(t *testing.T) {
 	for _, row := range []struct {
 		name             string
@@ -126,7 +126,7 @@ func TestQueue_ShareOfWorkers(t *testing.T) {
 	}
 }
 
-// What a namespace cannot have for its share, it gets when an item of its own is done.
+// A namespace that has its share of workers gets another one when one of its items is done.
 func TestQueue_ShareMovesOn(t *testing.T) {
 	inBubble(t, 8, func(q testQueue) {
 		q.add(waiting, 0, "a/1 a/2 a/3 a/4 a/5 a/6 a/7 a/8")

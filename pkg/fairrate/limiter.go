@@ -12,20 +12,20 @@ import (
 )
 
 // Limiter hands out tokens to namespaces in turn. While tokens are left, or only one namespace
-// waits, it is a plain rate.Limiter. It is safe for concurrent use. Use New.
+// waits, it behaves like a rate.Limiter. It is safe for concurrent use. Use New.
 type Limiter struct {
 	tokens *rate.Limiter
 
-	lock sync.Mutex
-	// own has the callers without a namespace.
+	mu sync.Mutex
+	// own holds the callers without a namespace.
 	own *queue
-	// turns has the namespaces that wait, the next one to serve first.
+	// turns holds the namespaces that wait, the next one to serve first.
 	turns []*queue
-	// armed reports whether serve is to run when the next token is there.
+	// armed reports whether serve is scheduled for the next token.
 	armed bool
 }
 
-// queue has the callers of one namespace that wait, in the order in which they came.
+// queue holds the waiting callers of one namespace in order of arrival.
 type queue struct {
 	namespace string
 	callers   []caller
@@ -34,14 +34,14 @@ type queue struct {
 // caller is closed when it gets its token.
 type caller chan struct{}
 
-// New returns a Limiter of so many tokens a second. At most burst of them are saved up.
+// New returns a Limiter of perSecond tokens a second. It saves up to burst of them.
 func New(perSecond float64, burst int) *Limiter {
 	return &Limiter{tokens: rate.NewLimiter(rate.Limit(perSecond), burst), own: &queue{}}
 }
 
-// Wait blocks until the namespace gets a token. Each one goes to the namespace that has waited
+// Wait blocks until the namespace gets a token. Each token goes to the namespace that has waited
 // longest for its turn, and within it to the caller that came first. Callers without a namespace
-// ("") come before all others: they are for the controller's own needs. When the context is done
+// ("") come before all others: they are for the controller's own needs. If the context is done
 // first, Wait returns its error, and the place goes to the next caller.
 func (l *Limiter) Wait(ctx context.Context, namespace string) error {
 	if err := ctx.Err(); err != nil {
@@ -55,14 +55,14 @@ func (l *Limiter) Wait(ctx context.Context, namespace string) error {
 		if l.leave(q, c) {
 			return ctx.Err()
 		}
-		return nil // the token came at the same time
+		return nil // the token came at the same moment
 	}
 }
 
-// enter lets a new caller wait, if there is no token for it.
+// enter adds a caller, and serves it at once if there is a token.
 func (l *Limiter) enter(namespace string) (*queue, caller) {
-	l.lock.Lock()
-	defer l.lock.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	q, c := l.queueOf(namespace), make(caller)
 	q.callers = append(q.callers, c)
 	if !l.armed { // otherwise all tokens are used up
@@ -71,10 +71,10 @@ func (l *Limiter) enter(namespace string) (*queue, caller) {
 	return q, c
 }
 
-// leave takes out a caller. It reports false if the caller has got a token.
+// leave removes a caller. It reports false if the caller has got a token.
 func (l *Limiter) leave(q *queue, c caller) bool {
-	l.lock.Lock()
-	defer l.lock.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	place := slices.Index(q.callers, c)
 	if place < 0 {
 		return false
@@ -86,7 +86,7 @@ func (l *Limiter) leave(q *queue, c caller) bool {
 	return true
 }
 
-// queueOf returns the queue of a namespace, which is the last one to be served if it is new.
+// queueOf returns the queue of a namespace. A new one is the last to be served.
 func (l *Limiter) queueOf(namespace string) *queue {
 	if namespace == "" {
 		return l.own
@@ -102,13 +102,13 @@ func (l *Limiter) queueOf(namespace string) *queue {
 }
 
 func (l *Limiter) serve() {
-	l.lock.Lock()
-	defer l.lock.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.serveLocked()
 }
 
-// serveLocked hands out the tokens that are there. If that is not enough, it runs again when
-// there is another one.
+// serveLocked hands out the available tokens. If callers are left, it schedules serve for the next
+// token.
 func (l *Limiter) serveLocked() {
 	l.armed = false
 	for len(l.own.callers) > 0 || len(l.turns) > 0 {
@@ -121,7 +121,7 @@ func (l *Limiter) serveLocked() {
 	}
 }
 
-// grant gives a token to the next caller, and puts its namespace behind the others.
+// grant gives a token to the next caller, and moves its namespace behind the others.
 func (l *Limiter) grant() {
 	q := l.own
 	if len(q.callers) == 0 {
@@ -135,9 +135,9 @@ func (l *Limiter) grant() {
 	q.callers = q.callers[1:]
 }
 
-// untilToken returns how long it takes until there is a token.
+// untilToken returns the delay until the next token.
 func (l *Limiter) untilToken() time.Duration {
 	next := l.tokens.Reserve()
-	defer next.Cancel() // only its time matters: who gets the token is decided when it is there
+	defer next.Cancel() // only the delay counts: the token is handed out when it is due
 	return next.Delay()
 }

@@ -12,7 +12,7 @@ import (
 	"kube-aws-iam-controller/pkg/fairrate"
 )
 
-// callers waits for a limiter from many goroutines, and notes who gets tokens in which order.
+// callers wait for a limiter in many goroutines; served records who gets tokens in which order.
 type callers struct {
 	limiter *fairrate.Limiter
 	served  chan string
@@ -35,7 +35,7 @@ func (c *callers) call(t *testing.T, ctx context.Context, namespace string, n in
 	}
 }
 
-// order returns who was served until now, since it was called last.
+// order returns who was served since its last call.
 func (c *callers) order() string {
 	synctest.Wait()
 	var all []string
@@ -190,7 +190,7 @@ func TestLimiter_TokenAtTheDeadline(t *testing.T) {
 	}
 }
 
-// With any load, no namespace is served twice while another one waits, and the rate is used up.
+// With any load, no namespace is served twice while another one waits, and the rate is exhausted.
 func TestLimiter_MaxMin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCallers(100, 1)
@@ -200,7 +200,7 @@ func TestLimiter_MaxMin(t *testing.T) {
 		for _, namespace := range []string{"a", "b", "c", "d"} {
 			c.call(t, t.Context(), namespace, waiting[namespace])
 		}
-		since := map[string][]string{} // who was served since a namespace was
+		since := map[string][]string{} // namespace -> who was served since it was served
 		for range 76 {
 			time.Sleep(10 * time.Millisecond)
 			served := c.order()

@@ -66,11 +66,11 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-func TestSecretsAreThoseOfTheMoment(t *testing.T) {
+func TestRegisterSecrets_ReadsAtEachScrape(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	var secrets []metrics.Secret
 	m := metrics.New(registry)
-	if err := m.TellSecrets(func() iter.Seq[metrics.Secret] { return slices.Values(secrets) }); err != nil {
+	if err := m.RegisterSecrets(func() iter.Seq[metrics.Secret] { return slices.Values(secrets) }); err != nil {
 		t.Fatal(err)
 	}
 	names := []string{"kube_aws_iam_controller_credentials_expiration_timestamp_seconds", "kube_aws_iam_controller_secrets"}
@@ -102,15 +102,15 @@ func TestSecretsAreThoseOfTheMoment(t *testing.T) {
 		`kube_aws_iam_controller_secrets{source="Pod"} 1`,
 	}, names...)
 
-	if err := m.TellSecrets(func() iter.Seq[metrics.Secret] { return slices.Values(secrets) }); err == nil {
-		t.Error("told twice: every Secret would count double")
+	if err := m.RegisterSecrets(func() iter.Seq[metrics.Secret] { return slices.Values(secrets) }); err == nil {
+		t.Error("registered twice: every Secret would count double")
 	}
 }
 
-func TestTheClockIsThatOfTheMoment(t *testing.T) {
+func TestRegisterClockOffset_ReadsAtEachScrape(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	var ahead time.Duration
-	if err := metrics.New(registry).TellClock(func() time.Duration { return ahead }); err != nil {
+	if err := metrics.New(registry).RegisterClockOffset(func() time.Duration { return ahead }); err != nil {
 		t.Fatal(err)
 	}
 	const name = "kube_aws_iam_controller_clock_offset_seconds"
@@ -123,18 +123,30 @@ func TestTheClockIsThatOfTheMoment(t *testing.T) {
 	}
 }
 
-func TestNamesFollowPrometheusConventions(t *testing.T) {
+func TestRegisterCertificateExpiry(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	var expires time.Time
+	if err := metrics.New(registry).RegisterCertificateExpiry(func() time.Time { return expires }); err != nil {
+		t.Fatal(err)
+	}
+	const name = "kube_aws_iam_controller_base_certificate_expiration_timestamp_seconds"
+	wantExposed(t, registry, nil, name)
+	expires = time.Unix(1795219200, 0)
+	wantExposed(t, registry, []string{"# TYPE " + name + " gauge", name + " 1.7952192e+09"}, name)
+}
+
+func TestNew_NamesFollowPrometheusConventions(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	m := metrics.New(registry)
 	m.STS("AssumeRole", "OK", time.Second)
 	m.Refused("RoleForbidden")
 	m.Issued("new", time.Second)
-	if err := m.TellSecrets(func() iter.Seq[metrics.Secret] {
+	if err := m.RegisterSecrets(func() iter.Seq[metrics.Secret] {
 		return slices.Values([]metrics.Secret{{Namespace: "payments", Name: "aws-iam-app", Source: "Pod", Expires: time.Unix(1, 0)}})
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.TellClock(func() time.Duration { return 0 }); err != nil {
+	if err := m.RegisterClockOffset(func() time.Duration { return 0 }); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()
@@ -146,7 +158,7 @@ func TestNamesFollowPrometheusConventions(t *testing.T) {
 	}
 }
 
-// expose is what Prometheus gets, line by line and without the help.
+// expose returns the lines of a scrape without the help.
 func expose(t *testing.T, registry prometheus.Gatherer) []string {
 	t.Helper()
 	answer := httptest.NewRecorder()

@@ -7,40 +7,48 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Secret is what the metrics tell of one Secret.
+// Secret is one Secret in the metrics.
 type Secret struct {
 	Namespace, Name string
-	// Source is the kind of object that wants it.
+	// Source is the kind of object that requests it.
 	Source string
-	// Expires is zero if the Secret does not say.
+	// Expires is zero if the Secret has no expiry.
 	Expires time.Time
 }
 
-// secrets reads the Secrets when it is asked, so that what it tells can neither be stale nor be left behind.
+// secrets lists the Secrets at each scrape, so that its samples are never stale or left behind.
 type secrets struct {
 	list       func() iter.Seq[Secret]
 	expiration *prometheus.Desc
 	count      *prometheus.Desc
 }
 
-// TellSecrets registers the metrics of the Secrets that list yields at the time of each scrape.
-func (m *Metrics) TellSecrets(list func() iter.Seq[Secret]) error {
+// RegisterSecrets registers the metrics of the Secrets that list yields, read at each scrape.
+func (m *Metrics) RegisterSecrets(list func() iter.Seq[Secret]) error {
 	return m.registry.Register(&secrets{
 		list: list,
 		expiration: prometheus.NewDesc(namespace+"_credentials_expiration_timestamp_seconds",
-			"When STS ceases to accept the credentials in a Secret, in Unix time.", []string{"namespace", "secret"}, nil),
+			"When the credentials in a Secret expire, in Unix time.", []string{"namespace", "secret"}, nil),
 		count: prometheus.NewDesc(namespace+"_secrets",
-			"Secrets that the controller keeps, by the kind of object that wants them.", []string{"source"}, nil),
+			"Secrets that the controller manages, by the kind of object that requests them.", []string{"source"}, nil),
 	})
 }
 
-// TellBase registers the metric of when the controller's own credentials expire, as expires says at the time of each scrape; of a zero time nothing is told.
-func (m *Metrics) TellBase(expires func() time.Time) error {
+// RegisterBaseExpiry registers the metric of when the controller's own credentials expire, read at
+// each scrape. A zero time has no sample.
+func (m *Metrics) RegisterBaseExpiry(expires func() time.Time) error {
 	return m.registry.Register(&base{expires, prometheus.NewDesc(namespace+"_base_credentials_expiration_timestamp_seconds",
-		"When the controller's own AWS credentials expire, in Unix time, if they do.", nil, nil)})
+		"When the controller's own AWS credentials expire, in Unix time; no sample if they do not expire.", nil, nil)})
 }
 
-// base reads when the controller's own credentials expire.
+// RegisterCertificateExpiry registers the metric of when the controller's own certificate expires,
+// read at each scrape. A zero time has no sample.
+func (m *Metrics) RegisterCertificateExpiry(expires func() time.Time) error {
+	return m.registry.Register(&base{expires, prometheus.NewDesc(namespace+"_base_certificate_expiration_timestamp_seconds",
+		"When the controller's certificate for IAM Roles Anywhere expires, in Unix time; no sample if it has none.", nil, nil)})
+}
+
+// base reads when the controller's own credentials or certificate expire.
 type base struct {
 	expires    func() time.Time
 	expiration *prometheus.Desc
@@ -68,7 +76,8 @@ func (s *secrets) Collect(samples chan<- prometheus.Metric) {
 	for secret := range s.list() {
 		counts[secret.Source]++
 		if !secret.Expires.IsZero() {
-			samples <- prometheus.MustNewConstMetric(s.expiration, prometheus.GaugeValue, float64(secret.Expires.Unix()), secret.Namespace, secret.Name)
+			samples <- prometheus.MustNewConstMetric(s.expiration, prometheus.GaugeValue, float64(secret.Expires.Unix()),
+				secret.Namespace, secret.Name)
 		}
 	}
 	for source, n := range counts {

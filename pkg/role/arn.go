@@ -1,5 +1,5 @@
-// Package role holds the IAM role as a value: its ARN, parsed once, how a name in a pod or an AWSIAMRole becomes an
-// ARN, and the name of the session in which the role is assumed.
+// Package role provides the IAM role as a value: its parsed ARN, how a role reference in a pod or
+// an AWSIAMRole resolves to an ARN, and the name of the session in which the role is assumed.
 package role
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// ARN names one IAM role of one account and partition. The zero value names none. Values are comparable: two ARNs are
-// the same role if they are equal.
+// ARN identifies one IAM role of one account and partition. The zero value identifies none. Values
+// are comparable: two ARNs are the same role if they are equal.
 type ARN struct {
 	partition string
 	account   string
@@ -26,7 +26,8 @@ const (
 	rolePrefix    = "role/"
 )
 
-// What IAM accepts, from the API reference of CreateRole (RoleName and Path) and the format of ARNs in the IAM user guide.
+// The constraints of IAM, from the API reference of CreateRole (RoleName and Path) and the format
+// of ARNs in the IAM user guide.
 var (
 	nameForm      = regexp.MustCompile(`^[\w+=,.@-]+$`)
 	pathForm      = regexp.MustCompile(`^/([\x21-\x7E]+/)?$`)
@@ -34,7 +35,8 @@ var (
 	partitionForm = regexp.MustCompile(`^aws[a-z0-9-]*$`)
 )
 
-// ParseARN reads the ARN of a role, with or without a path, in any partition. The error says which part is wrong.
+// ParseARN parses the ARN of a role, with or without a path, in any partition. The error names the
+// part that is wrong.
 func ParseARN(s string) (ARN, error) {
 	parsed, err := parseIAM(s)
 	if err != nil {
@@ -42,12 +44,14 @@ func ParseARN(s string) (ARN, error) {
 	}
 	resource, ok := strings.CutPrefix(parsed.Resource, rolePrefix)
 	if !ok {
-		return ARN{}, fmt.Errorf("%q is not the ARN of a role: its resource is %q and not %q followed by a name", s, parsed.Resource, rolePrefix)
+		return ARN{}, fmt.Errorf("%q is not the ARN of a role: its resource is %q and not %q followed by a "+
+			"name", s, parsed.Resource, rolePrefix)
 	}
 	return build(parsed.Partition, parsed.AccountID, "/"+resource)
 }
 
-// parseIAM reads what the ARNs of all IAM resources have in common: a partition, the service iam, no Region and an account.
+// parseIAM parses what the ARNs of all IAM resources have in common: a partition, the service iam,
+// no Region and an account.
 func parseIAM(s string) (arn.ARN, error) {
 	parsed, err := arn.Parse(s)
 	switch {
@@ -63,7 +67,8 @@ func parseIAM(s string) (arn.ARN, error) {
 	return parsed, nil
 }
 
-// build checks a path that ends in a role's name, such as "/team/name", and joins it with partition and account.
+// build checks a path that ends in a role's name, such as "/team/name", and joins it with partition
+// and account.
 func build(partition, account, full string) (ARN, error) {
 	cut := strings.LastIndexByte(full, '/') + 1
 	path, name := full[:cut], full[cut:]
@@ -90,24 +95,25 @@ func checkName(name string) error {
 
 func checkPath(path string) error {
 	if len(path) > maxPathLength || !pathForm.MatchString(path) {
-		return fmt.Errorf("role path %q is not a path that IAM allows: at most %d printable ASCII characters between two slashes", path, maxPathLength)
+		return fmt.Errorf("role path %q is not a path that IAM allows: at most %d printable ASCII characters between "+
+			"two slashes", path, maxPathLength)
 	}
 	return nil
 }
 
-// IsZero tells whether the ARN names no role.
+// IsZero reports whether the ARN identifies no role.
 func (a ARN) IsZero() bool { return a == ARN{} }
 
-// Account is the twelve-digit ID of the role's account.
+// Account returns the twelve-digit ID of the role's account.
 func (a ARN) Account() string { return a.account }
 
-// Partition is the AWS partition of the role, such as aws or aws-cn.
+// Partition returns the AWS partition of the role, such as aws or aws-cn.
 func (a ARN) Partition() string { return a.partition }
 
-// Name is the role's name without its path.
+// Name returns the role's name without its path.
 func (a ARN) Name() string { return a.name }
 
-// String is the ARN as AWS writes it, or nothing for the zero value.
+// String returns the ARN as AWS writes it, or "" for the zero value.
 func (a ARN) String() string {
 	if a.IsZero() {
 		return ""

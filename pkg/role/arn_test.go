@@ -11,8 +11,8 @@ func TestParseARN(t *testing.T) {
 	long := strings.Repeat("r", 64)
 	longPath := strings.Repeat("p", 510)
 	for _, c := range []struct {
-		says, arn                string
-		partition, account, name string
+		name, arn                    string
+		partition, account, roleName string
 	}{
 		{"commercial", "arn:aws:iam::123456789012:role/app", "aws", "123456789012", "app"},
 		{"China", "arn:aws-cn:iam::123456789012:role/app", "aws-cn", "123456789012", "app"},
@@ -31,12 +31,12 @@ func TestParseARN(t *testing.T) {
 		{"longest name", "arn:aws:iam::123456789012:role/" + long, "aws", "123456789012", long},
 		{"longest path", "arn:aws:iam::123456789012:role/" + longPath + "/app", "aws", "123456789012", "app"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			a, err := role.ParseARN(c.arn)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.Partition() != c.partition || a.Account() != c.account || a.Name() != c.name {
+			if a.Partition() != c.partition || a.Account() != c.account || a.Name() != c.roleName {
 				t.Errorf("got partition %q, account %q, name %q", a.Partition(), a.Account(), a.Name())
 			}
 			if a.String() != c.arn {
@@ -49,8 +49,8 @@ func TestParseARN(t *testing.T) {
 	}
 }
 
-func TestParseARNRefuses(t *testing.T) {
-	for _, c := range []struct{ says, arn, because string }{
+func TestParseARN_Rejects(t *testing.T) {
+	for _, c := range []struct{ name, arn, because string }{
 		{"nothing", "", "is not an ARN"},
 		{"a bare name", "app", "is not an ARN"},
 		{"too few parts", "arn:aws:iam::123456789012", "is not an ARN"},
@@ -87,7 +87,7 @@ func TestParseARNRefuses(t *testing.T) {
 		{"broken UTF-8", "arn:aws:iam::123456789012:role/\xff", "does not allow"},
 		{"white space in front", " arn:aws:iam::123456789012:role/app", "is not an ARN"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			a, err := role.ParseARN(c.arn)
 			if err == nil {
 				t.Fatalf("accepted as %q", a)
@@ -100,14 +100,14 @@ func TestParseARNRefuses(t *testing.T) {
 	}
 }
 
-func TestZeroARNNamesNoRole(t *testing.T) {
+func TestARN_ZeroValue(t *testing.T) {
 	var zero role.ARN
 	if !zero.IsZero() || zero.String() != "" {
 		t.Errorf("IsZero is %t and it prints %q", zero.IsZero(), zero)
 	}
 }
 
-// wantLine checks that an error is one line and says because.
+// wantLine checks that an error is one line and contains because.
 func wantLine(t *testing.T, err error, because string) {
 	t.Helper()
 	if !strings.Contains(err.Error(), because) {

@@ -7,16 +7,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// Base is the place under which roles are found that are asked for by name: a partition, an account and a path. The zero
-// value is no place.
+// Base is where roles are looked up that are requested by name: a partition, an account and a path.
+// The zero value is no place.
 type Base struct {
 	partition string
 	account   string
 	path      string
 }
 
-// ParseBase reads a base role ARN such as arn:aws:iam::123456789012:role/ or arn:aws:iam::123456789012:role/team/. The slash at its
-// end may be missing.
+// ParseBase parses a base role ARN such as arn:aws:iam::123456789012:role/ or
+// arn:aws:iam::123456789012:role/team/. The slash at its end is optional.
 func ParseBase(s string) (Base, error) {
 	parsed, err := parseIAM(s)
 	if err != nil {
@@ -24,7 +24,8 @@ func ParseBase(s string) (Base, error) {
 	}
 	path, ok := strings.CutPrefix(strings.TrimSuffix(parsed.Resource, "/")+"/", rolePrefix)
 	if !ok {
-		return Base{}, fmt.Errorf("%q is not a base role ARN: its resource is %q and not %q, with or without a path", s, parsed.Resource, rolePrefix)
+		return Base{}, fmt.Errorf("%q is not a base role ARN: its resource is %q and not %q, with or without a "+
+			"path", s, parsed.Resource, rolePrefix)
 	}
 	if err := checkPath("/" + path); err != nil {
 		return Base{}, err
@@ -32,8 +33,8 @@ func ParseBase(s string) (Base, error) {
 	return Base{partition: parsed.Partition, account: parsed.AccountID, path: "/" + path}, nil
 }
 
-// BaseOf is the root path of the account in which an AWS identity or resource lives: what GetCallerIdentity answers, the ARN of
-// an instance profile.
+// BaseOf returns the root path of the account of an AWS identity or resource, such as an answer of
+// GetCallerIdentity or the ARN of an instance profile.
 func BaseOf(identity string) (Base, error) {
 	parsed, err := arn.Parse(identity)
 	if err != nil || !accountForm.MatchString(parsed.AccountID) || !partitionForm.MatchString(parsed.Partition) {
@@ -42,13 +43,13 @@ func BaseOf(identity string) (Base, error) {
 	return Base{partition: parsed.Partition, account: parsed.AccountID, path: "/"}, nil
 }
 
-// IsZero tells whether the base is no place at all.
+// IsZero reports whether the base is no place.
 func (b Base) IsZero() bool { return b == Base{} }
 
-// Account returns the twelve-digit ID of the base's account, or nothing for the zero value.
+// Account returns the twelve-digit ID of the base's account, or "" for the zero value.
 func (b Base) Account() string { return b.account }
 
-// String is the base as an ARN that ends in a slash, or nothing for the zero value.
+// String returns the base as an ARN that ends in a slash, or "" for the zero value.
 func (b Base) String() string {
 	if b.IsZero() {
 		return ""
@@ -56,8 +57,8 @@ func (b Base) String() string {
 	return "arn:" + b.partition + ":iam::" + b.account + ":role" + b.path
 }
 
-// Resolve turns what a user wrote into a role's ARN: an ARN stands for itself; a name, with or without a path in front, lies under
-// the base.
+// Resolve returns the ARN that a role reference of a user means: an ARN means itself; a name, with
+// or without a path in front, is looked up under the base.
 func (b Base) Resolve(reference string) (ARN, error) {
 	if strings.HasPrefix(reference, "arn:") {
 		return ParseARN(reference)
@@ -68,8 +69,14 @@ func (b Base) Resolve(reference string) (ARN, error) {
 	return build(b.partition, b.account, b.path+strings.TrimPrefix(reference, "/"))
 }
 
-// Names are what a role is called in this place: its name, with what is left of its path, if it lies under the base; and always its ARN.
-// Authorization knows a role by each of them.
+// CheckReference returns an error if a role reference of a user means no role, whatever the base.
+func CheckReference(reference string) error {
+	_, err := Base{partition: "aws", account: "123456789012", path: "/"}.Resolve(reference)
+	return err
+}
+
+// Names returns the names by which authorization knows a role: its ARN, and if it is under the base
+// also its name, with the rest of its path.
 func (b Base) Names(a ARN) []string {
 	if name, ok := strings.CutPrefix(a.String(), b.String()); ok && !b.IsZero() {
 		return []string{name, a.String()}

@@ -6,9 +6,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// ID identifies a role as IAM does: by its account and its name without regard to case, which IAM
-// gives only once in an account, whatever the path. It leaves the partition out, so that a
-// comparison is rather too strict than too lax. Values are comparable; the zero value is no role.
+// ID identifies a role as IAM does: by its account and its name without regard to case. IAM has
+// each name only once in an account, whatever the path. The partition is left out, so that a
+// comparison errs on the strict side. Values are comparable; the zero value is no role.
 //
 // Source: "IAM and AWS STS quotas" in the IAM user guide, on names of roles.
 type ID struct {
@@ -16,7 +16,7 @@ type ID struct {
 	name    string // in lower case
 }
 
-// ID returns what identifies the role, and the zero value for the zero ARN.
+// ID returns the ID of the role, and the zero value for the zero ARN.
 func (a ARN) ID() ID { return ID{account: a.account, name: strings.ToLower(a.name)} }
 
 // SessionRole returns the role of a session, given the ARN that GetCallerIdentity answers for it:
@@ -28,7 +28,7 @@ func SessionRole(sessionARN string) ID {
 }
 
 // SessionRoleName returns the name of that role as AWS writes it, without its path, which the ARN
-// of a session leaves out; or nothing.
+// of a session leaves out. It returns "" for anything else.
 func SessionRoleName(sessionARN string) string {
 	name, _ := sessionRole(sessionARN)
 	return name
@@ -50,8 +50,7 @@ func sessionRole(sessionARN string) (name, account string) {
 // IsZero reports whether the ID is that of no role.
 func (i ID) IsZero() bool { return i == ID{} }
 
-// String returns the account and the name in lower case, for messages, or nothing for the zero
-// value.
+// String returns the account and the name in lower case, for messages, or "" for the zero value.
 func (i ID) String() string {
 	if i.IsZero() {
 		return ""

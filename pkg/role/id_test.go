@@ -9,7 +9,7 @@ import (
 func TestID(t *testing.T) {
 	const session = "arn:aws:sts::123456789012:assumed-role/Controller/i-0123"
 	for _, c := range []struct {
-		says, arn string
+		name, arn string
 		same      bool
 	}{
 		{"the role", "arn:aws:iam::123456789012:role/Controller", true},
@@ -21,7 +21,7 @@ func TestID(t *testing.T) {
 		{"whose path is that name", "arn:aws:iam::123456789012:role/Controller/app", false},
 		{"called like the session", "arn:aws:iam::123456789012:role/i-0123", false},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			a, err := role.ParseARN(c.arn)
 			if err != nil {
 				t.Fatal(err)
@@ -34,7 +34,7 @@ func TestID(t *testing.T) {
 }
 
 func TestSessionRole(t *testing.T) {
-	for _, c := range []struct{ says, arn, name, id string }{
+	for _, c := range []struct{ name, arn, roleName, id string }{
 		{"a session", "arn:aws:sts::123456789012:assumed-role/Node/i-0", "Node", "role node of account 123456789012"},
 		{"a session in China", "arn:aws-cn:sts::123456789012:assumed-role/node/i-0", "node", "role node of account 123456789012"},
 		{"a user", "arn:aws:iam::123456789012:user/node", "", ""},
@@ -44,9 +44,9 @@ func TestSessionRole(t *testing.T) {
 		{"a session of no account", "arn:aws:sts:::assumed-role/node/i-0", "", ""},
 		{"no ARN", "x", "", ""},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			id := role.SessionRole(c.arn)
-			if role.SessionRoleName(c.arn) != c.name || id.String() != c.id || id.IsZero() != (c.name == "") {
+			if role.SessionRoleName(c.arn) != c.roleName || id.String() != c.id || id.IsZero() != (c.roleName == "") {
 				t.Errorf("got %q, %q", role.SessionRoleName(c.arn), id)
 			}
 		})

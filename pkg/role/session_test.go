@@ -11,11 +11,11 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// sessionName is what STS accepts. Source: the API reference of AssumeRole, RoleSessionName.
+// sessionName is the pattern of STS. Source: the API reference of AssumeRole, RoleSessionName.
 var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 func TestSessionName(t *testing.T) {
-	for _, c := range []struct{ says, cluster, namespace, secret, want string }{
+	for _, c := range []struct{ name, cluster, namespace, secret, want string }{
 		{"plain", "prod", "payments", "aws-iam-app", "prod.payments.aws-iam-app"},
 		{"dots of the cluster become hyphens", "prod.example.org", "payments", "aws-iam-app", "prod-example-org.payments.aws-iam-app"},
 		{"dots of the Secret stay", "prod", "payments", "aws-iam-a.b", "prod.payments.aws-iam-a.b"},
@@ -23,11 +23,11 @@ func TestSessionName(t *testing.T) {
 		{"one hyphen for one character", "größe", "payments", "aws-iam-app", "gr--e.payments.aws-iam-app"},
 		{"a line feed", "prod\n", "payments", "aws-iam-app", "prod-.payments.aws-iam-app"},
 		{"what STS accepts stays", "a_b+c=d,e@f-g", "payments", "aws-iam-app", "a_b+c=d,e@f-g.payments.aws-iam-app"},
-		{"64 characters are not cut", "prod", "payments", strings.Repeat("s", 50), "prod.payments." + strings.Repeat("s", 50)},
+		{"63 characters are not cut", "prod", "payments", strings.Repeat("s", 49), "prod.payments." + strings.Repeat("s", 49)},
 		{"65 characters are cut, with a hash", "prod", "payments", strings.Repeat("s", 51), "prod.payments." + strings.Repeat("s", 29) + "-ac56f776b5d2f39f166c"},
 		{"nothing at all", "", "", "", ".."},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			got := role.SessionName(c.cluster, c.namespace, c.secret)
 			if got != c.want {
 				t.Errorf("got  %q\nwant %q", got, c.want)
@@ -39,16 +39,16 @@ func TestSessionName(t *testing.T) {
 	}
 }
 
-// A trust policy that asks for "prod.payments.*" must let in nobody else.
-func TestSessionNameKeepsNamespacesApart(t *testing.T) {
-	for _, c := range []struct{ says, cluster, namespace, secret string }{
+// A trust policy for "prod.payments.*" must not match another namespace.
+func TestSessionName_KeepsNamespacesApart(t *testing.T) {
+	for _, c := range []struct{ name, cluster, namespace, secret string }{
 		{"a cluster whose name ends in a namespace", "prod.payments", "evil", "aws-iam-app"},
 		{"a cluster whose name looks like a whole session name", "prod.payments.aws-iam-app", "evil", "aws-iam-app"},
 		{"a namespace that begins alike", "prod", "payments-evil", "aws-iam-app"},
 		{"a Secret named like a namespace", "prod", "evil", "payments.aws-iam-app"},
 		{"a long Secret", "prod", "evil", strings.Repeat("payments.", 20)},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			if got := role.SessionName(c.cluster, c.namespace, c.secret); strings.HasPrefix(got, "prod.payments.") {
 				t.Errorf("%q is taken for one of the namespace payments", got)
 			}
@@ -56,7 +56,7 @@ func TestSessionNameKeepsNamespacesApart(t *testing.T) {
 	}
 }
 
-func TestSessionNamesDiffer(t *testing.T) {
+func TestSessionName_DiffersBySecret(t *testing.T) {
 	seen := map[string]string{}
 	long := strings.Repeat("n", 60)
 	for _, namespace := range []string{"a", "a-b", "a-b-c", long, long + "x"} {
@@ -73,7 +73,17 @@ func TestSessionNamesDiffer(t *testing.T) {
 	}
 }
 
-// A prefix that is cut is the same for all that follows it: what tells them apart is the hash.
+// The author of a Secret's name must not get the session name of another Secret that is cut.
+func TestSessionName_NoNameEqualsACutOne(t *testing.T) {
+	const cluster, namespace = "a-cluster-with-a-long-name", "payments"
+	cut := role.SessionName(cluster, namespace, "aws-iam.orders-invoices-worker-of-the-shop")
+	chosen := strings.TrimPrefix(cut, cluster+"."+namespace+".")
+	if got := role.SessionName(cluster, namespace, chosen); got == cut {
+		t.Errorf("Secret %q has the session name %q of another", chosen, got)
+	}
+}
+
+// Truncated names can have the same prefix: only the hash distinguishes them.
 func TestSessionName_CutKeeps80BitsOfHash(t *testing.T) {
 	got := role.SessionName("prod", "payments", strings.Repeat("s", 200))
 	if !regexp.MustCompile(`^prod\.payments\.s{29}-[0-9a-f]{20}$`).MatchString(got) {
@@ -82,11 +92,11 @@ func TestSessionName_CutKeeps80BitsOfHash(t *testing.T) {
 }
 
 func TestControllerSessionName(t *testing.T) {
-	for _, c := range []struct{ says, cluster, want string }{
+	for _, c := range []struct{ name, cluster, want string }{
 		{"plain", "prod", "prod._controller.kube-aws-iam-controller"},
 		{"dots of the cluster become hyphens", "prod.example.org", "prod-example-org._controller.kube-aws-iam-controller"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			got := role.ControllerSessionName(c.cluster, "kube-aws-iam-controller")
 			if got != c.want || !sessionName.MatchString(got) {
 				t.Errorf("got %q, want %q", got, c.want)

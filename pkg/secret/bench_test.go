@@ -9,16 +9,17 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// ofRealSize are credentials as long as those of STS, whose tokens have about a thousand characters.
-func ofRealSize() credentials.Credentials {
-	c := held(time.Hour)
+// realisticCredentials returns credentials as long as those of STS, whose tokens have about a
+// thousand characters.
+func realisticCredentials() credentials.Credentials {
+	c := testCredentials(time.Hour)
 	c.SecretAccessKey = credentials.Redact(strings.Repeat("k", 40))
 	c.SessionToken = credentials.Redact(strings.Repeat("t", 1000))
 	return c
 }
 
 func BenchmarkRender(b *testing.B) {
-	to, c := target(b), ofRealSize()
+	to, c := target(b), realisticCredentials()
 	b.ReportAllocs()
 	for b.Loop() {
 		secret.Render(to, c)
@@ -26,7 +27,7 @@ func BenchmarkRender(b *testing.B) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	s := secret.Render(target(b), ofRealSize())
+	s := secret.Render(target(b), realisticCredentials())
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := secret.Read(s); err != nil {
@@ -36,7 +37,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 func BenchmarkReadLifetime(b *testing.B) {
-	s := secret.Render(target(b), ofRealSize())
+	s := secret.Render(target(b), realisticCredentials())
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := secret.ReadLifetime(s); err != nil {
@@ -46,7 +47,7 @@ func BenchmarkReadLifetime(b *testing.B) {
 }
 
 func BenchmarkIntact(b *testing.B) {
-	to, c := target(b), ofRealSize()
+	to, c := target(b), realisticCredentials()
 	s := reduced(secret.Render(to, c), to)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -58,11 +59,11 @@ func BenchmarkIntact(b *testing.B) {
 
 func BenchmarkReduce(b *testing.B) {
 	to := target(b)
-	s := secret.Render(to, ofRealSize())
-	whole := s.Data
+	s := secret.Render(to, realisticCredentials())
+	data := s.Data
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Data, s.StringData = whole, nil
+		s.Data, s.StringData = data, nil
 		secret.Reduce(s, to.Files)
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-func TestReadGivesBackWhatWasRendered(t *testing.T) {
+func TestRead_ReturnsWhatWasRendered(t *testing.T) {
 	for _, life := range []time.Duration{time.Second, time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
 		t.Run(life.String(), func(t *testing.T) {
-			want := held(life)
+			want := testCredentials(life)
 			s := secret.Render(target(t), want)
 			got, err := secret.Read(s)
 			if err != nil {
@@ -41,11 +41,11 @@ func TestReadGivesBackWhatWasRendered(t *testing.T) {
 	}
 }
 
-func TestReadRefuses(t *testing.T) {
+func TestRead_Errors(t *testing.T) {
 	for _, c := range []struct {
-		says    string
-		edit    func(*corev1.Secret)
-		because string
+		name string
+		edit func(*corev1.Secret)
+		want string
 	}{
 		{"an empty Secret", func(s *corev1.Secret) { s.Data = nil }, "credentials.json is not the JSON"},
 		{"no credentials.json", func(s *corev1.Secret) { delete(s.Data, "credentials.json") }, "credentials.json is not the JSON"},
@@ -65,29 +65,29 @@ func TestReadRefuses(t *testing.T) {
 		}, "expire is not a time"},
 		{"an expiry that is no time", func(s *corev1.Secret) { s.Data["expire"] = []byte("s3cr3t/Key+value=") }, "expire is not a time"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			s := secret.Render(target(t), held(time.Hour))
+		t.Run(c.name, func(t *testing.T) {
+			s := secret.Render(target(t), testCredentials(time.Hour))
 			c.edit(s)
 			got, err := secret.Read(s)
 			if err == nil {
 				t.Fatal("accepted")
 			}
 			if got != (credentials.Credentials{}) {
-				t.Errorf("an error, and yet %+v", got)
+				t.Errorf("got %+v with the error", got)
 			}
-			if !strings.Contains(err.Error(), c.because) {
-				t.Errorf("error is %q, want it to say %q", err, c.because)
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %q, want it to contain %q", err, c.want)
 			}
 			for _, leak := range []string{"s3cr3t", "IQoJ", "ASIAEXAMPLE", "12345"} {
 				if strings.Contains(err.Error(), leak) {
-					t.Errorf("error tells what is in the Secret: %q", err)
+					t.Errorf("error contains data of the Secret: %q", err)
 				}
 			}
 		})
 	}
 }
 
-// without takes a field out of credentials.json.
+// without returns an edit that removes a field from credentials.json.
 func without(field string) func(*corev1.Secret) {
 	return func(s *corev1.Secret) {
 		var fields map[string]any
@@ -97,8 +97,9 @@ func without(field string) func(*corev1.Secret) {
 	}
 }
 
-// The Secrets of zalando-incubator/kube-aws-iam-controller, from which users come: they do not say when they were issued.
-func TestReadUpstreamsSecret(t *testing.T) {
+// The Secrets of zalando-incubator/kube-aws-iam-controller, which users migrate from, have no time
+// of issue.
+func TestRead_UpstreamSecret(t *testing.T) {
 	expires := issued.Add(time.Hour)
 	upstream := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "aws-iam-app", Labels: map[string]string{"application": "kube-aws-iam-controller", "heritage": "kube-aws-iam-controller"}},
@@ -118,31 +119,31 @@ func TestReadUpstreamsSecret(t *testing.T) {
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if !secret.Owned(upstream) {
-		t.Error("is not taken for the controller's own")
+	if !secret.IsManaged(upstream) {
+		t.Error("is not managed")
 	}
 	if intact(upstream, target(t)) {
-		t.Error("is taken for a Secret as this controller writes it, so that it would never get the keys that upstream's lacks")
+		t.Error("is intact, so that it would never get the keys that upstream does not write")
 	}
 }
 
 func TestReadLifetime(t *testing.T) {
 	for _, c := range []struct {
-		says             string
+		name             string
 		expire, issuedAt string
 		issued           time.Time
 		fails            bool
 	}{
-		{says: "as written", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T00:00:00Z", issued: issued},
-		{says: "no time of issue: an hour is assumed", expire: "2026-11-21T02:00:00Z", issued: issued.Add(time.Hour)},
-		{says: "a broken time of issue: an hour is assumed", expire: "2026-11-21T02:00:00Z", issuedAt: "yesterday", issued: issued.Add(time.Hour)},
-		{says: "issued after the end: an hour is assumed", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T03:00:00Z", issued: issued.Add(time.Hour)},
-		{says: "issued at the end", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T02:00:00Z", issued: issued.Add(2 * time.Hour)},
-		{says: "no expiry", issuedAt: "2026-11-21T00:00:00Z", fails: true},
-		{says: "a broken expiry", expire: "1795219200", issuedAt: "2026-11-21T00:00:00Z", fails: true},
+		{name: "as written", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T00:00:00Z", issued: issued},
+		{name: "no time of issue, so an hour is assumed", expire: "2026-11-21T02:00:00Z", issued: issued.Add(time.Hour)},
+		{name: "an invalid time of issue, so an hour is assumed", expire: "2026-11-21T02:00:00Z", issuedAt: "yesterday", issued: issued.Add(time.Hour)},
+		{name: "issued after the expiry, so an hour is assumed", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T03:00:00Z", issued: issued.Add(time.Hour)},
+		{name: "issued at the expiry", expire: "2026-11-21T02:00:00Z", issuedAt: "2026-11-21T02:00:00Z", issued: issued.Add(2 * time.Hour)},
+		{name: "no expiry", issuedAt: "2026-11-21T00:00:00Z", fails: true},
+		{name: "an invalid expiry", expire: "1795219200", issuedAt: "2026-11-21T00:00:00Z", fails: true},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			s := secret.Render(target(t), held(time.Hour))
+		t.Run(c.name, func(t *testing.T) {
+			s := secret.Render(target(t), testCredentials(time.Hour))
 			s.Data["expire"] = []byte(c.expire)
 			s.Annotations["iam.amazonaws.com/issued-at"] = c.issuedAt
 			got, expires, err := secret.ReadLifetime(s)
@@ -163,28 +164,28 @@ func TestReadLifetime(t *testing.T) {
 	}
 }
 
-func TestOwned(t *testing.T) {
+func TestIsManaged(t *testing.T) {
 	for _, c := range []struct {
-		says   string
+		name   string
 		labels map[string]string
 		want   bool
 	}{
 		{"no labels", nil, false},
 		{"another heritage", map[string]string{"heritage": "Helm"}, false},
-		{"our name under another label", map[string]string{"app": "kube-aws-iam-controller"}, false},
-		{"ours", map[string]string{"heritage": "kube-aws-iam-controller", "a": "b"}, true},
-		{"ours, of an AWSIAMRole", map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}, true},
-		{"ours, with another type", map[string]string{"heritage": "kube-aws-iam-controller", "type": "x"}, true},
+		{"the value under another label", map[string]string{"app": "kube-aws-iam-controller"}, false},
+		{"the label", map[string]string{"heritage": "kube-aws-iam-controller", "a": "b"}, true},
+		{"of an AWSIAMRole", map[string]string{"heritage": "kube-aws-iam-controller", "type": "awsiamrole"}, true},
+		{"with another type", map[string]string{"heritage": "kube-aws-iam-controller", "type": "x"}, true},
 	} {
-		t.Run(c.says, func(t *testing.T) {
-			if got := secret.Owned(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}); got != c.want {
+		t.Run(c.name, func(t *testing.T) {
+			if got := secret.IsManaged(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}); got != c.want {
 				t.Errorf("got %t", got)
 			}
 		})
 	}
 }
 
-// intact judges a Secret as the controller keeps it: without its credentials.
+// intact reduces a Secret, as the cache does, and reports whether it is intact.
 func intact(s *corev1.Secret, to secret.Target) bool { return secret.Intact(reduced(s, to), to) }
 
 func reduced(s *corev1.Secret, to secret.Target) *corev1.Secret {
@@ -193,8 +194,8 @@ func reduced(s *corev1.Secret, to secret.Target) *corev1.Secret {
 	return s
 }
 
-func TestAReducedSecretHoldsNoCredentials(t *testing.T) {
-	want := held(time.Hour)
+func TestReduce_RemovesCredentials(t *testing.T) {
+	want := testCredentials(time.Hour)
 	s := secret.Render(target(t), want)
 	s.Data["notes"] = []byte("s3cr3t")
 	s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
@@ -202,22 +203,22 @@ func TestAReducedSecretHoldsNoCredentials(t *testing.T) {
 	got := reduced(s, target(t))
 	if text := fmt.Sprintf("%+v %q", got, got.Data); strings.Contains(text, want.SecretAccessKey.Reveal()) || strings.Contains(text, want.SessionToken.Reveal()) ||
 		strings.Contains(text, "s3cr3t") || strings.Contains(text, "kubectl") {
-		t.Errorf("it holds what it must not: %s", text)
+		t.Errorf("credentials or managed fields are left: %s", text)
 	}
 	if got.UID != "u-1" || got.ResourceVersion != "42" || got.Name != s.Name || got.Namespace != s.Namespace {
-		t.Errorf("it is another Secret: %s/%s", got.Namespace, got.Name)
+		t.Errorf("the identity has changed: %s/%s", got.Namespace, got.Name)
 	}
-	known := secret.Held(got)
+	known := secret.ReadReduced(got)
 	if known.AccessKeyID != want.AccessKeyID || known.Issued != want.Issued || known.Expires != want.Expires || known.UsableUntil() != want.UsableUntil() {
-		t.Errorf("of the credentials it knows %+v", known)
+		t.Errorf("ReadReduced returns %+v", known)
 	}
 	if again := reduced(got, target(t)); !reflect.DeepEqual(again, got) {
-		t.Errorf("reduced twice it is %+v", again)
+		t.Errorf("Reduce is not idempotent: %+v", again)
 	}
 }
 
-func TestAReducedSecretWhoseCredentialsCannotBeRead(t *testing.T) {
-	for says, edit := range map[string]func(*corev1.Secret){
+func TestReadReduced_InvalidSecret(t *testing.T) {
+	for name, edit := range map[string]func(*corev1.Secret){
 		"empty":  func(s *corev1.Secret) { s.Data = nil },
 		"broken": func(s *corev1.Secret) { s.Data["credentials.json"] = []byte("{") },
 		"no expiry": func(s *corev1.Secret) {
@@ -226,46 +227,46 @@ func TestAReducedSecretWhoseCredentialsCannotBeRead(t *testing.T) {
 		},
 		"bad expiry": func(s *corev1.Secret) { s.Data["expire"] = []byte("tomorrow") },
 	} {
-		t.Run(says, func(t *testing.T) {
-			s := secret.Render(target(t), held(time.Hour))
+		t.Run(name, func(t *testing.T) {
+			s := secret.Render(target(t), testCredentials(time.Hour))
 			edit(s)
-			if known := secret.Held(reduced(s, target(t))); known != (credentials.Credentials{}) {
-				t.Errorf("knows %+v", known)
+			if known := secret.ReadReduced(reduced(s, target(t))); known != (credentials.Credentials{}) {
+				t.Errorf("got %+v", known)
 			}
 		})
 	}
 }
 
-// A seed as its maker has it: what assume-role printed, and nothing else.
-func TestASeedMadeByHandSaysWhenItExpires(t *testing.T) {
-	s := secret.Render(target(t), held(time.Hour))
+// A seed Secret that a user creates has only the output of aws sts assume-role.
+func TestRead_SeedFromAUser(t *testing.T) {
+	s := secret.Render(target(t), testCredentials(time.Hour))
 	s.Data, s.Annotations = map[string][]byte{"credentials.json": []byte(`{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"k","SessionToken":"t","Expiration":"2026-11-21T01:00:00+00:00"}`)}, nil
 	got, err := secret.Read(s)
 	if err != nil || !got.Expires.Equal(issued.Add(time.Hour)) || !got.Issued.Equal(issued) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if known := secret.Held(reduced(s, target(t))); !known.Expires.Equal(got.Expires) || known.AccessKeyID != got.AccessKeyID || intact(s, target(t)) {
-		t.Errorf("reduced, it knows %+v, and is intact: %t", known, intact(s, target(t)))
+	if known := secret.ReadReduced(reduced(s, target(t))); !known.Expires.Equal(got.Expires) || known.AccessKeyID != got.AccessKeyID || intact(s, target(t)) {
+		t.Errorf("reduced: %+v, intact: %t", known, intact(s, target(t)))
 	}
 }
 
-// What marks a reduced Secret cannot come from outside: an API server takes it as data.
-func TestAForgedSecretIsNotIntact(t *testing.T) {
-	s := secret.Render(target(t), held(time.Hour))
-	s.Data = map[string][]byte{"expire": s.Data["expire"], "role-arn": s.Data["role-arn"], "access-key-id": []byte("ASIAEXAMPLE"), "whole": nil}
-	if known := secret.Held(reduced(s, target(t))); intact(s, target(t)) || known.AccessKeyID != "" {
-		t.Errorf("it passes for one that holds %+v", known)
+// Users cannot forge the facts of a reduced Secret: the API server stores StringData as Data.
+func TestReduce_ForgedFacts(t *testing.T) {
+	s := secret.Render(target(t), testCredentials(time.Hour))
+	s.Data = map[string][]byte{"expire": s.Data["expire"], "role-arn": s.Data["role-arn"], "access-key-id": []byte("ASIAEXAMPLE"), "complete": nil, "consistent": nil}
+	if known := secret.ReadReduced(reduced(s, target(t))); intact(s, target(t)) || known.AccessKeyID != "" {
+		t.Errorf("is taken for a Secret with %+v", known)
 	}
 }
 
-func TestEditedSecretIsNotIntact(t *testing.T) {
+func TestIntact_EditedSecret(t *testing.T) {
 	to := target(t)
-	// edited checks one edit of a Secret that was intact before.
-	edited := func(says string, edit func(*corev1.Secret)) {
-		t.Run(says, func(t *testing.T) {
-			s := secret.Render(to, held(time.Hour))
+	// edited tests one edit of a Secret that was intact before.
+	edited := func(name string, edit func(*corev1.Secret)) {
+		t.Run(name, func(t *testing.T) {
+			s := secret.Render(to, testCredentials(time.Hour))
 			if !intact(s, to) {
-				t.Fatal("is not intact before it is edited")
+				t.Fatal("is not intact before the edit")
 			}
 			edit(s)
 			if intact(s, to) {
@@ -274,7 +275,7 @@ func TestEditedSecretIsNotIntact(t *testing.T) {
 		})
 	}
 
-	original := secret.Render(to, held(time.Hour))
+	original := secret.Render(to, testCredentials(time.Hour))
 	for _, key := range slices.Sorted(maps.Keys(original.Data)) {
 		edited(key+" removed", func(s *corev1.Secret) { delete(s.Data, key) })
 		edited(key+" emptied", func(s *corev1.Secret) { s.Data[key] = nil })
@@ -299,16 +300,16 @@ func TestEditedSecretIsNotIntact(t *testing.T) {
 		edited("annotation "+annotation+" emptied", func(s *corev1.Secret) { s.Annotations[annotation] = "" })
 	}
 	edited("all annotations removed", func(s *corev1.Secret) { s.Annotations = nil })
-	edited("issued in the last minute of its life", func(s *corev1.Secret) { s.Annotations["iam.amazonaws.com/issued-at"] = "2026-11-21T00:59:00Z" })
+	edited("issued in the last minute of its lifetime", func(s *corev1.Secret) { s.Annotations["iam.amazonaws.com/issued-at"] = "2026-11-21T00:59:00Z" })
 }
 
-func TestSecretOfAnotherTargetIsNotIntact(t *testing.T) {
+func TestIntact_AnotherTarget(t *testing.T) {
 	another, err := role.ParseARN("arn:aws:iam::123456789012:role/team/app")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		says   string
+		name   string
 		change func(*secret.Target)
 	}{
 		{"another partition", func(to *secret.Target) { to.Session.Role = another }},
@@ -316,11 +317,11 @@ func TestSecretOfAnotherTargetIsNotIntact(t *testing.T) {
 		{"another mount path", func(to *secret.Target) { to.MountPath = "/aws" }},
 		{"another Region", func(to *secret.Target) { to.Region = "cn-northwest-1" }},
 		{"no Region", func(to *secret.Target) { to.Region = "" }},
-		{"no target at all", func(to *secret.Target) { *to = secret.Target{} }},
+		{"an empty target", func(to *secret.Target) { *to = secret.Target{} }},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			to := target(t)
-			s := secret.Render(to, held(time.Hour))
+			s := secret.Render(to, testCredentials(time.Hour))
 			c.change(&to)
 			if intact(s, to) {
 				t.Error("is intact")
@@ -329,8 +330,8 @@ func TestSecretOfAnotherTargetIsNotIntact(t *testing.T) {
 	}
 }
 
-func TestWhatOthersAddDoesNotCount(t *testing.T) {
-	s := secret.Render(target(t), held(time.Hour))
+func TestIntact_IgnoresAdditions(t *testing.T) {
+	s := secret.Render(target(t), testCredentials(time.Hour))
 	s.Labels["team"] = "payments"
 	s.Annotations["argocd.argoproj.io/tracking-id"] = "x"
 	s.Data["notes"] = []byte("x")
@@ -340,9 +341,9 @@ func TestWhatOthersAddDoesNotCount(t *testing.T) {
 	}
 }
 
-func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
+func TestReplace_KeepsIdentityAndAdditions(t *testing.T) {
 	to := target(t)
-	existing := secret.Render(to, held(time.Hour))
+	existing := secret.Render(to, testCredentials(time.Hour))
 	existing.UID, existing.ResourceVersion = "u-1", "42"
 	existing.Finalizers = []string{"example.org/hold"}
 	existing.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "app", UID: "u-2"}, {APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-3"}}
@@ -352,7 +353,7 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 	existing.Data["notes"] = []byte("x")
 	before := existing.DeepCopy()
 
-	fresh := held(2 * time.Hour)
+	fresh := testCredentials(2 * time.Hour)
 	fresh.AccessKeyID = "ASIAFRESH"
 	rendered := secret.Render(to, fresh)
 	got := secret.Replace(existing.ObjectMeta, rendered)
@@ -372,9 +373,9 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 		t.Error("is not intact")
 	}
 	if _, kept := got.Data["notes"]; kept {
-		t.Error("keeps a key that is not the controller's")
+		t.Error("keeps another writer's key")
 	}
-	// The existing one is a cache's, and belongs to everybody.
+	// The existing Secret belongs to the cache and must not change.
 	wantMap(t, "labels of the existing Secret", existing.Labels, before.Labels)
 	wantMap(t, "annotations of the existing Secret", existing.Annotations, before.Annotations)
 	if !bytes.Equal(existing.Data["credentials.json"], before.Data["credentials.json"]) {
@@ -382,46 +383,47 @@ func TestReplaceKeepsIdentityAndWhatOthersAdded(t *testing.T) {
 	}
 }
 
-// The labels of an AWSIAMRole's Secret are those of the AWSIAMRole and the controller's own two, which nobody can take the place of.
-func TestTheSecretOfAnAWSIAMRole(t *testing.T) {
+// The labels of an AWSIAMRole's Secret are those of the AWSIAMRole and the controller's own two,
+// which the AWSIAMRole cannot override.
+func TestReplace_SecretOfAnAWSIAMRole(t *testing.T) {
 	to := target(t)
 	to.Owner = &metav1.OwnerReference{APIVersion: "zalando.org/v1", Kind: "AWSIAMRole", Name: "app", UID: "u-2"}
 	to.Labels = map[string]string{"team": "payments", "heritage": "mine", "type": "mine"}
-	s := secret.Render(to, held(time.Hour))
+	s := secret.Render(to, testCredentials(time.Hour))
 	wantMap(t, "labels", s.Labels, map[string]string{"team": "payments", "heritage": "kube-aws-iam-controller", "type": "awsiamrole"})
-	if !secret.OfAWSIAMRole(s) || !secret.Owned(s) || len(s.OwnerReferences) != 1 || !intact(s, to) {
+	if !secret.BelongsToAWSIAMRole(s) || !secret.IsManaged(s) || len(s.OwnerReferences) != 1 || !intact(s, to) {
 		t.Errorf("owners %v", s.OwnerReferences)
 	}
-	if intact(s, target(t)) || intact(secret.Render(target(t), held(time.Hour)), to) {
-		t.Error("one for pods passes for one of an AWSIAMRole")
+	if intact(s, target(t)) || intact(secret.Render(target(t), testCredentials(time.Hour)), to) {
+		t.Error("a Secret for pods is intact for an AWSIAMRole, or the reverse")
 	}
 
 	to.Labels, to.Owner.UID = map[string]string{"app": "x"}, "u-3"
 	if intact(s, to) {
-		t.Error("the one of an AWSIAMRole that was deleted passes for that of its successor")
+		t.Error("the Secret of a deleted AWSIAMRole is intact for its successor")
 	}
-	got := secret.Replace(s.ObjectMeta, secret.Render(to, held(time.Hour)))
+	got := secret.Replace(s.ObjectMeta, secret.Render(to, testCredentials(time.Hour)))
 	wantMap(t, "labels after a change", got.Labels, map[string]string{"app": "x", "heritage": "kube-aws-iam-controller", "type": "awsiamrole"})
 	if len(got.OwnerReferences) != 1 || got.OwnerReferences[0].UID != "u-3" {
 		t.Errorf("owners %v", got.OwnerReferences)
 	}
-	back := secret.Replace(s.ObjectMeta, secret.Render(target(t), held(time.Hour)))
-	if len(back.OwnerReferences) != 0 || secret.OfAWSIAMRole(back) {
+	back := secret.Replace(s.ObjectMeta, secret.Render(target(t), testCredentials(time.Hour)))
+	if len(back.OwnerReferences) != 0 || secret.BelongsToAWSIAMRole(back) {
 		t.Errorf("for pods again: owners %v, labels %v", back.OwnerReferences, back.Labels)
 	}
 }
 
-func TestASecretThatAnotherControllerClaimsIsNotOurs(t *testing.T) {
+func TestIsManaged_AnotherControllerOwns(t *testing.T) {
 	yes := true
-	s := secret.Render(target(t), held(time.Hour))
+	s := secret.Render(target(t), testCredentials(time.Hour))
 	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "example.org/v1", Kind: "ExternalSecret", Name: "x", UID: "u", Controller: &yes}}
-	if secret.Owned(s) {
-		t.Error("it passes for ours")
+	if secret.IsManaged(s) {
+		t.Error("is managed")
 	}
 }
 
-func TestReplaceRestoresWhatWasEmptied(t *testing.T) {
-	rendered := secret.Render(target(t), held(time.Hour))
+func TestReplace_RestoresEmptySecret(t *testing.T) {
+	rendered := secret.Render(target(t), testCredentials(time.Hour))
 	got := secret.Replace(metav1.ObjectMeta{Namespace: "payments", Name: "aws-iam-app", UID: "u-1"}, rendered)
 	if !intact(got, target(t)) || got.UID != "u-1" {
 		t.Errorf("got %s with labels %v, annotations %v", got.UID, got.Labels, got.Annotations)

@@ -1,4 +1,5 @@
-// Package secret turns credentials into the Kubernetes Secret that pods mount, and reads back what such a Secret holds. It is pure.
+// Package secret renders credentials as the Kubernetes Secret that pods mount, and reads such
+// Secrets back. It is pure: it does no I/O.
 package secret
 
 import (
@@ -13,11 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kube-aws-iam-controller/pkg/credentials"
-	"kube-aws-iam-controller/pkg/demand"
 	"kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/secret/keys"
 )
 
-// The label by which a Secret is the controller's own. Without it, a Secret is never touched.
+// The label of the Secrets that the controller manages. It never touches a Secret without the
+// label.
 const (
 	OwnerLabel = "heritage"
 	OwnerValue = "kube-aws-iam-controller"
@@ -29,47 +31,44 @@ const (
 	TypeAWSIAMRole = "awsiamrole"
 )
 
-// Annotations of a Secret: facts about its credentials that are no secrets.
+// The annotations of a Secret. None of them is confidential.
 const (
 	RoleARNAnnotation     = "iam.amazonaws.com/role-arn"
 	AccessKeyIDAnnotation = "iam.amazonaws.com/access-key-id"
 	SessionNameAnnotation = "iam.amazonaws.com/session-name"
-	// SessionDurationAnnotation is how long a session was asked for, in seconds: if another is wanted, the credentials are issued anew.
+	// SessionDurationAnnotation is the requested session duration, in seconds. The credentials are
+	// issued again if it differs from the current request.
 	SessionDurationAnnotation = "iam.amazonaws.com/session-duration"
-	// IssuedAtAnnotation is when the credentials were issued, RFC 3339 in UTC: with the key expire it tells how much of their life is over.
+	// IssuedAtAnnotation is the time at which the credentials were issued: RFC 3339 in UTC. With
+	// the key expire it gives their lifetime.
 	IssuedAtAnnotation = "iam.amazonaws.com/issued-at"
-	// SelfAnnotation is the Secret's own namespace and name, as <namespace>/<name>: another's
-	// shows a copy.
+	// SelfAnnotation is the Secret's own namespace and name, as <namespace>/<name>. In a copy of
+	// the Secret it names the original.
 	SelfAnnotation = "iam.amazonaws.com/secret"
+	// ServiceAccountUIDAnnotation is the UID of the ServiceAccount whose session it is.
+	ServiceAccountUIDAnnotation = "iam.amazonaws.com/service-account-uid"
 )
 
-// ownAnnotations are all that the controller writes.
+// ownAnnotations are all annotations that the controller writes.
 var ownAnnotations = []string{
-	RoleARNAnnotation, AccessKeyIDAnnotation, SessionNameAnnotation, SessionDurationAnnotation, IssuedAtAnnotation, SelfAnnotation,
+	RoleARNAnnotation, AccessKeyIDAnnotation, SessionNameAnnotation, SessionDurationAnnotation, IssuedAtAnnotation, SelfAnnotation, ServiceAccountUIDAnnotation,
 }
 
-// The keys of a Secret's data.
-const (
-	ExpireKey    = "expire"
-	RoleARNKey   = "role-arn"
-	StaticKey    = "credentials"
-	ProcessKey   = demand.ProcessFile
-	JSONKey      = demand.JSONFile
-	ConfigKey    = "config"
-	ContainerKey = "container.json"
-)
-
-// Target is what a Secret is to be for.
+// Target is the desired state of a Secret, without its credentials.
 type Target struct {
 	Name    types.NamespacedName
 	Session credentials.Session
 	Files
-	// Owner is the AWSIAMRole that the Secret is for, and Labels are its own; nil if it is for pods.
-	Owner  *metav1.OwnerReference
+	// Owner is the AWSIAMRole that the Secret belongs to, or nil if it is for pods.
+	Owner *metav1.OwnerReference
+	// ServiceAccountUID is the UID of the ServiceAccount whose Secret it is; empty for others. One
+	// that is deleted and created again gets a session of its own.
+	ServiceAccountUID types.UID
+	// Labels are those of the AWSIAMRole, which the Secret gets too.
 	Labels map[string]string
 }
 
-// Files is what the files of all Secrets have in common.
+// Files are the settings that the files of all Secrets share.
 type Files struct {
 	// MountPath is the absolute path at which pods mount the Secret.
 	MountPath string
@@ -77,7 +76,7 @@ type Files struct {
 	Region string
 }
 
-// labels are those of the owner, which can never take the place of the controller's own.
+// labels returns the labels of the owner and of the controller. The controller's take precedence.
 func (t Target) labels() map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, t.Labels)
@@ -95,8 +94,8 @@ func (t Target) owners() []metav1.OwnerReference {
 	return []metav1.OwnerReference{*t.Owner}
 }
 
-// processCredentials is what a credential_process prints. Source: "Sourcing credentials with an external process" in the AWS SDKs
-// and Tools Reference Guide.
+// processCredentials is the output of a credential_process. Source: "Sourcing credentials with an
+// external process" in the AWS SDKs and Tools Reference Guide.
 type processCredentials struct {
 	Version         int
 	AccessKeyId     string //nolint:revive // AWS's name
@@ -106,8 +105,8 @@ type processCredentials struct {
 	AccountId       string //nolint:revive // AWS's name
 }
 
-// containerCredentials is what a container credentials endpoint answers. Source: "Container credential provider" in the AWS SDKs and Tools
-// Reference Guide.
+// containerCredentials is the response of a container credentials endpoint. Source: "Container
+// credential provider" in the AWS SDKs and Tools Reference Guide.
 type containerCredentials struct {
 	AccessKeyId     string //nolint:revive // AWS's name
 	SecretAccessKey string
@@ -117,62 +116,65 @@ type containerCredentials struct {
 	RoleArn         string //nolint:revive // AWS's name
 }
 
-// Render makes the Secret of a target from credentials of its role.
+// Render returns the Secret of a target with credentials of its role.
 func Render(t Target, c credentials.Credentials) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: t.meta(c), Type: corev1.SecretTypeOpaque, Data: t.data(t.Session.Role, c)}
 }
 
-// meta is all of the Secret but what it holds.
+// meta returns the Secret's metadata.
 func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
+	annotations := map[string]string{
+		RoleARNAnnotation:         t.Session.Role.String(),
+		AccessKeyIDAnnotation:     c.AccessKeyID,
+		SessionNameAnnotation:     t.Session.Name,
+		SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
+		IssuedAtAnnotation:        timestamp(c.Issued),
+		SelfAnnotation:            t.Name.String(),
+	}
+	if t.ServiceAccountUID != "" {
+		annotations[ServiceAccountUIDAnnotation] = string(t.ServiceAccountUID)
+	}
 	return metav1.ObjectMeta{
-		Namespace: t.Name.Namespace,
-		Name:      t.Name.Name,
-		Labels:    t.labels(),
-		Annotations: map[string]string{
-			RoleARNAnnotation:         t.Session.Role.String(),
-			AccessKeyIDAnnotation:     c.AccessKeyID,
-			SessionNameAnnotation:     t.Session.Name,
-			SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
-			IssuedAtAnnotation:        timestamp(c.Issued),
-			SelfAnnotation:            t.Name.String(),
-		},
-		OwnerReferences: t.owners(),
+		Namespace: t.Name.Namespace, Name: t.Name.Name, Labels: t.labels(), Annotations: annotations, OwnerReferences: t.owners(),
 	}
 }
 
-// data are the files for credentials of a role.
-func (f Files) data(of role.ARN, c credentials.Credentials) map[string][]byte {
-	arn, account, expiration := of.String(), of.Account(), timestamp(c.UsableUntil())
+// data returns the Secret's data for credentials of a role.
+func (f Files) data(r role.ARN, c credentials.Credentials) map[string][]byte {
+	arn, account, expiration := r.String(), r.Account(), timestamp(c.UsableUntil())
 	return map[string][]byte{
-		ExpireKey:  []byte(timestamp(c.Expires)),
-		RoleARNKey: []byte(arn),
-		StaticKey:  static(c),
-		ProcessKey: []byte("[default]\n" + f.processLine()),
-		JSONKey: encode(processCredentials{
-			Version: 1, AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
+		keys.Expire:             []byte(timestamp(c.Expires)),
+		keys.RoleARN:            []byte(arn),
+		keys.Credentials:        credentialsFile(c),
+		keys.CredentialsProcess: []byte("[default]\n" + f.processLine()),
+		keys.CredentialsJSON: encode(processCredentials{
+			Version: 1, AccessKeyId: c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
 			Expiration: expiration, AccountId: account,
 		}),
-		ConfigKey: f.config(),
-		ContainerKey: encode(containerCredentials{
+		keys.Config: f.config(),
+		keys.ContainerJSON: encode(containerCredentials{
 			AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), Token: c.SessionToken.Reveal(),
 			Expiration: expiration, AccountId: account, RoleArn: arn,
 		}),
 	}
 }
 
-// encode is a value of strings and numbers as JSON on one line, which never fails.
+// encode returns a struct of strings and numbers as JSON on one line. This cannot fail.
 func encode(v any) []byte {
 	text, _ := json.Marshal(v) //nolint:errchkjson // strings and numbers only
 	return text
 }
 
-// static is a shared credentials file with the keys themselves, for tools that cannot run a credential_process.
-func static(c credentials.Credentials) []byte {
-	return fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\naws_expiration = %s\n",
+// credentialsFile returns a shared credentials file with the credentials themselves, for tools that
+// cannot run a credential_process.
+func credentialsFile(c credentials.Credentials) []byte {
+	return fmt.Appendf(nil, "[default]\n"+
+		"aws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\naws_expiration = %s\n",
 		c.AccessKeyID, c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), timestamp(c.UsableUntil()))
 }
 
-// config is an AWS config file, for SDKs that look for credential_process there only.
+// config returns an AWS config file, for SDKs that read credential_process only from there.
 func (f Files) config() []byte {
 	text := "[default]\n"
 	if f.Region != "" {
@@ -182,8 +184,8 @@ func (f Files) config() []byte {
 }
 
 func (f Files) processLine() string {
-	return "credential_process = cat " + f.MountPath + "/" + JSONKey + "\n"
+	return "credential_process = cat " + f.MountPath + "/" + keys.CredentialsJSON + "\n"
 }
 
-// timestamp is the one form that every AWS SDK reads: UTC, whole seconds, Z.
+// timestamp returns a time in the one format that all AWS SDKs read: UTC, whole seconds, suffix Z.
 func timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -20,8 +20,8 @@ import (
 
 var issued = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
-// held are credentials of a session of that length.
-func held(life time.Duration) credentials.Credentials {
+// testCredentials returns credentials of a session of that duration.
+func testCredentials(life time.Duration) credentials.Credentials {
 	return credentials.Credentials{
 		AccessKeyID:     "ASIAEXAMPLE",
 		SecretAccessKey: credentials.Redact("s3cr3t/Key+value="),
@@ -44,8 +44,8 @@ func target(tb testing.TB) secret.Target {
 	}
 }
 
-func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
-	s := secret.Render(target(t), held(time.Hour))
+func TestRender_FilesAndMetadata(t *testing.T) {
+	s := secret.Render(target(t), testCredentials(time.Hour))
 	want := map[string]string{
 		"expire":   "2026-11-21T01:00:00Z",
 		"role-arn": "arn:aws-cn:iam::123456789012:role/team/app",
@@ -88,26 +88,27 @@ func TestRenderIsWhatPodsAndToolsRead(t *testing.T) {
 		"iam.amazonaws.com/session-duration": "3600",
 		"iam.amazonaws.com/secret":           "payments/aws-iam-app",
 	})
-	if !secret.Owned(s) {
-		t.Error("is not the controller's own")
+	if !secret.IsManaged(s) {
+		t.Error("is not managed")
 	}
 }
 
-func TestRenderWithoutRegion(t *testing.T) {
+func TestRender_WithoutRegion(t *testing.T) {
 	to := target(t)
 	to.Region, to.MountPath = "", "/aws"
-	got := string(secret.Render(to, held(time.Hour)).Data["config"])
+	got := string(secret.Render(to, testCredentials(time.Hour)).Data["config"])
 	if want := "[default]\nsts_regional_endpoints = regional\ncredential_process = cat /aws/credentials.json\n"; got != want {
 		t.Errorf("config is\n%s\nwant\n%s", got, want)
 	}
 }
 
-// SDKs are told an earlier end: five minutes, for short sessions a tenth. The key expire keeps the true one. Every time is in UTC and whole
-// seconds, whatever zone the clock is in: other forms break Go, botocore and fluent-bit.
-func TestRenderTimes(t *testing.T) {
+// The expiration in files is earlier than the real one, which the key expire has: by five minutes,
+// and by a tenth of a short session. All times are in UTC and whole seconds, whatever the clock's
+// time zone: other formats break Go, botocore and fluent-bit.
+func TestRender_Times(t *testing.T) {
 	berlin := time.FixedZone("CET", 3600)
 	for _, c := range []struct {
-		says               string
+		name               string
 		issued, expires    time.Time
 		expire, advertised string
 	}{
@@ -115,35 +116,35 @@ func TestRenderTimes(t *testing.T) {
 		{"twelve hours", issued, issued.Add(12 * time.Hour), "2026-11-21T12:00:00Z", "2026-11-21T11:55:00Z"},
 		{"fifteen minutes", issued, issued.Add(15 * time.Minute), "2026-11-21T00:15:00Z", "2026-11-21T00:13:30Z"},
 		{"five seconds", issued, issued.Add(5 * time.Second), "2026-11-21T00:00:05Z", "2026-11-21T00:00:04Z"},
-		{"no life", issued, issued, "2026-11-21T00:00:00Z", "2026-11-21T00:00:00Z"},
-		{"less than none", issued, issued.Add(-time.Hour), "2026-11-20T23:00:00Z", "2026-11-20T23:00:00Z"},
-		{"another zone", issued.In(berlin), issued.Add(time.Hour).In(berlin), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
-		{"parts of a second", issued, issued.Add(time.Hour + 999*time.Millisecond), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
+		{"a session of no duration", issued, issued, "2026-11-21T00:00:00Z", "2026-11-21T00:00:00Z"},
+		{"expired before it was issued", issued, issued.Add(-time.Hour), "2026-11-20T23:00:00Z", "2026-11-20T23:00:00Z"},
+		{"another time zone", issued.In(berlin), issued.Add(time.Hour).In(berlin), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
+		{"fractions of a second", issued, issued.Add(time.Hour + 999*time.Millisecond), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
 	} {
-		t.Run(c.says, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			s := secret.Render(target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires})
 			if got := string(s.Data["expire"]); got != c.expire {
 				t.Errorf("expire is %s, want %s", got, c.expire)
 			}
 			for _, key := range []string{"credentials.json", "container.json"} {
-				var told struct{ Expiration string }
-				if err := json.Unmarshal(s.Data[key], &told); err != nil || told.Expiration != c.advertised {
-					t.Errorf("%s tells %s, %v, want %s", key, told.Expiration, err, c.advertised)
+				var file struct{ Expiration string }
+				if err := json.Unmarshal(s.Data[key], &file); err != nil || file.Expiration != c.advertised {
+					t.Errorf("%s has %s, %v, want %s", key, file.Expiration, err, c.advertised)
 				}
 			}
 		})
 	}
 }
 
-// The files work with the unmodified SDK, whichever of them an application is pointed to.
-func TestSDKReadsTheFiles(t *testing.T) {
+// The unmodified SDK reads each of the files that an application can configure.
+func TestRender_FilesWorkWithTheSDK(t *testing.T) {
 	life := time.Hour
-	c := held(life)
+	c := testCredentials(life)
 	c.Issued = time.Now().UTC().Truncate(time.Second)
 	c.Expires = c.Issued.Add(life)
 
 	for _, which := range []struct {
-		says       string
+		name       string
 		env        map[string]string // variable -> key
 		source     string
 		canExpire  bool
@@ -155,7 +156,7 @@ func TestSDKReadsTheFiles(t *testing.T) {
 		{"config", map[string]string{"AWS_CONFIG_FILE": "config"}, "ProcessProvider", true, "cn-north-1", "123456789012"},
 		{"config and credentials.process", map[string]string{"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials.process"}, "ProcessProvider", true, "cn-north-1", "123456789012"},
 	} {
-		t.Run(which.says, func(t *testing.T) {
+		t.Run(which.name, func(t *testing.T) {
 			to := target(t)
 			to.MountPath = t.TempDir()
 			for key, data := range secret.Render(to, c).Data {
@@ -163,7 +164,7 @@ func TestSDKReadsTheFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			bareEnvironment(t)
+			clearAWSEnvironment(t)
 			for variable, key := range which.env {
 				t.Setenv(variable, filepath.Join(to.MountPath, key))
 			}
@@ -192,8 +193,8 @@ func TestSDKReadsTheFiles(t *testing.T) {
 	}
 }
 
-// bareEnvironment leaves the SDK nothing but what the test gives it.
-func bareEnvironment(t *testing.T) {
+// clearAWSEnvironment removes everything from the environment that the SDK could read.
+func clearAWSEnvironment(t *testing.T) {
 	t.Helper()
 	for _, variable := range []string{
 		"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
@@ -202,10 +203,10 @@ func bareEnvironment(t *testing.T) {
 	} {
 		t.Setenv(variable, "")
 	}
-	nowhere := t.TempDir()
-	t.Setenv("HOME", nowhere)
-	t.Setenv("AWS_CONFIG_FILE", filepath.Join(nowhere, "config"))
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(nowhere, "credentials"))
+	empty := t.TempDir()
+	t.Setenv("HOME", empty)
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(empty, "config"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(empty, "credentials"))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by what builds programs that need more of this machine than their own folder.
+# Sourced by the build.sh of programs that need more of this machine than their own folder.
 
 needs() { # program...
 	local program
@@ -35,7 +35,8 @@ install_python() {
 	python3 -c 'import os, sys; print(os.path.realpath(sys.executable))'
 }
 
-# build_node folder name package: installs what package-lock.json says, for main.mjs, which uses an SDK's package.
+# build_node folder name package: installs what package-lock.json says, for main.mjs, which uses an
+# SDK's package.
 build_node() {
 	needs node npm
 	cp main.mjs package.json package-lock.json "$1"

@@ -27,21 +27,21 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 )
 
-// api is the API server. Secrets and AWSIAMRoles lie in controller-runtime's fake client, to
-// which it adds what that lacks: UIDs and preconditions on them, generations, namespaces that go
-// away, and watches that lag.
+// api is the API server. Secrets and AWSIAMRoles are in controller-runtime's fake client. It
+// adds what that lacks: UIDs and preconditions on them, generations, deletion of namespaces, and
+// watches that lag.
 //
 // The fake client's own tracker keeps managed fields, at milliseconds for each write; a plain one
 // does not.
 type api struct {
-	w     *World
+	sim   *simulator
 	store client.WithWatch
 	uids  int
-	// secrets and roles are what the store has. Nobody changes these objects.
+	// secrets and roles are the objects in the store. They must not be changed.
 	secrets map[key]*corev1.Secret
 	roles   map[key]*v1.AWSIAMRole
-	// leaving are the namespaces that are being deleted.
-	leaving map[string]bool
+	// terminating are the namespaces that are being deleted.
+	terminating map[string]bool
 	// version is the last resource version.
 	version int64
 }
@@ -60,8 +60,8 @@ func newScheme() *runtime.Scheme {
 
 var secretResource = schema.GroupResource{Resource: "secrets"}
 
-func newAPI(w *World) *api {
-	a := &api{w: w, secrets: map[key]*corev1.Secret{}, roles: map[key]*v1.AWSIAMRole{}, leaving: map[string]bool{}}
+func newAPI(sim *simulator) *api {
+	a := &api{sim: sim, secrets: map[key]*corev1.Secret{}, roles: map[key]*v1.AWSIAMRole{}, terminating: map[string]bool{}}
 	plain := fake.NewClientBuilder().WithScheme(scheme).WithGlobalResourceVersionCounter().WithReturnManagedFields().
 		WithObjectTracker(clienttesting.NewObjectTracker(scheme, codecs.UniversalDecoder())).Build()
 	a.store = interceptor.NewClient(plain, interceptor.Funcs{Create: a.create, Update: a.update, Delete: a.delete, SubResourceUpdate: a.updateStatus})
@@ -69,7 +69,7 @@ func newAPI(w *World) *api {
 }
 
 func (a *api) create(ctx context.Context, c client.WithWatch, obj client.Object, o ...client.CreateOption) error {
-	if a.leaving[obj.GetNamespace()] {
+	if a.terminating[obj.GetNamespace()] {
 		return &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status: metav1.StatusFailure, Code: 403, Reason: metav1.StatusReasonForbidden, Message: "the namespace is being terminated",
 			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
@@ -78,7 +78,7 @@ func (a *api) create(ctx context.Context, c client.WithWatch, obj client.Object,
 	a.uids++
 	obj.SetUID(types.UID("uid-" + strconv.Itoa(a.uids)))
 	obj.SetGeneration(1)
-	obj.SetCreationTimestamp(metav1.NewTime(a.w.time()))
+	obj.SetCreationTimestamp(metav1.NewTime(a.sim.time()))
 	if err := c.Create(ctx, obj, o...); err != nil {
 		obj.SetUID("")
 		return err
@@ -105,7 +105,7 @@ func (a *api) update(ctx context.Context, c client.WithWatch, obj client.Object,
 	return nil
 }
 
-// validate refuses what the API server refuses; it also counts generations.
+// validate rejects what the API server rejects, and sets the generation.
 func validate(old, obj client.Object) error {
 	switch was := old.(type) {
 	case *corev1.Secret:
@@ -123,7 +123,7 @@ func validate(old, obj client.Object) error {
 	return nil
 }
 
-// updateStatus does what the fake client does by itself, at a tenth of the cost.
+// updateStatus does the same as the fake client's own, at a tenth of the cost.
 func (a *api) updateStatus(ctx context.Context, c client.Client, _ string, obj client.Object, _ ...client.SubResourceUpdateOption) error {
 	given, _ := obj.(*v1.AWSIAMRole)
 	old := a.roles[client.ObjectKeyFromObject(obj)]
@@ -157,7 +157,7 @@ func (a *api) delete(ctx context.Context, c client.WithWatch, obj client.Object,
 	return nil
 }
 
-// get is what the store has in the place of an object, or nil.
+// get returns the stored object of the same name, or nil.
 func (a *api) get(obj client.Object) client.Object {
 	name := client.ObjectKeyFromObject(obj)
 	switch obj.(type) {
@@ -173,7 +173,7 @@ func (a *api) get(obj client.Object) client.Object {
 	return nil
 }
 
-// changed keeps what the store has and lets the watches know.
+// changed stores a copy of an object that was written, and notifies the watches.
 func (a *api) changed(old, obj client.Object) {
 	if obj != nil {
 		a.version, _ = strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
@@ -192,7 +192,7 @@ func (a *api) changed(old, obj client.Object) {
 		} else {
 			delete(a.secrets, name)
 		}
-		a.w.secretChanged(name, now)
+		a.sim.secretChanged(name, now)
 	case *v1.AWSIAMRole:
 		var now *v1.AWSIAMRole
 		if obj != nil {
@@ -202,25 +202,25 @@ func (a *api) changed(old, obj client.Object) {
 			delete(a.roles, name)
 			a.collect(o.UID)
 		}
-		a.w.roleChanged(name, now)
+		a.sim.awsIAMRoleChanged(name, now)
 	}
 }
 
-// collect is Kubernetes' garbage collector: some time after its owner, what was owned goes as well.
+// collect is Kubernetes' garbage collector: it deletes Secrets some time after their owner.
 func (a *api) collect(owner types.UID) {
-	a.w.after(a.w.between("garbage "+string(owner), 0, maxGarbageLag), func() {
+	a.sim.after(a.sim.between("garbage "+string(owner), 0, maxGarbageCollectionDelay), func() {
 		for _, name := range sorted(a.secrets) {
 			s := a.secrets[name]
 			if slices.ContainsFunc(s.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == owner }) && len(s.OwnerReferences) == 1 {
-				a.w.trace.add("garbage collector deletes Secret %s", name)
+				a.sim.trace.add("garbage collector deletes Secret %s", name)
 				a.remove(s)
 			}
 		}
 	})
 }
 
-// The writes of everybody but the controller. They happen at once and cannot fail for a fault.
-
+// put creates or updates an object on behalf of other writers than the controller. Faults do not
+// affect it.
 func (a *api) put(obj client.Object) error {
 	if old := a.get(obj); old != nil {
 		obj.SetUID(old.GetUID())
@@ -235,7 +235,7 @@ func (a *api) remove(obj client.Object) {
 	_ = a.store.Delete(context.Background(), obj)
 }
 
-// sorted are the keys of a map in order.
+// sorted returns the keys of a map in order.
 func sorted[V any](m map[key]V) []key {
 	return slices.SortedFunc(maps.Keys(m), compareKeys)
 }

@@ -8,10 +8,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "kube-aws-iam-controller/api/v1"
+	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -21,9 +23,13 @@ const (
 	watchRoles    = "AWSIAMRoles"
 	watchPods     = "Pods"
 	watchPolicies = "Policies"
+	watchAccounts = "ServiceAccounts"
 )
 
-// cache is what one instance knows of the cluster by its watches, some time after it happened.
+// watches are all of them.
+var watches = []string{watchSecrets, watchRoles, watchPods, watchPolicies, watchAccounts}
+
+// cache has the objects that one instance knows from its watches, which lag behind the API server.
 type cache struct {
 	inst    *instance
 	secrets map[key]*corev1.Secret
@@ -31,6 +37,9 @@ type cache struct {
 	pods    map[key]*pod
 	// policies are the versions of what decides who may have which role.
 	policies map[key]int
+	accounts map[key]*accountState
+	// seenAccounts are the states of the ServiceAccount of each Secret that were in the cache.
+	seenAccounts map[key][]seenAccount
 	// last is when the last event of a watch arrives, run counts how often the watch was begun,
 	// and lost is true while it is not.
 	last map[string]time.Duration
@@ -43,87 +52,84 @@ type cache struct {
 func newCache(inst *instance) *cache {
 	return &cache{
 		inst: inst, secrets: map[key]*corev1.Secret{}, roles: map[key]*v1.AWSIAMRole{}, pods: map[key]*pod{}, policies: map[key]int{},
+		accounts: map[key]*accountState{}, seenAccounts: map[key][]seenAccount{},
 		last: map[string]time.Duration{}, run: map[string]int{}, lost: map[string]bool{}, seen: map[string]int64{},
 	}
 }
 
-// deliver runs what a watch's event does when it arrives: in order, and not at all if the watch
-// ends before.
+// deliver runs the handler of a watch event when it arrives: in order, and only if the watch has
+// not ended before.
 func (c *cache) deliver(watch string, do func()) {
 	if c.lost[watch] {
 		return
 	}
-	w := c.inst.w
-	at := max(c.last[watch]+1, w.now+w.faults.lag(watch))
+	sim := c.inst.sim
+	at := max(c.last[watch]+1, sim.now+sim.faults.lag(watch))
 	c.last[watch] = at
 	run := c.run[watch]
-	w.at(at, func() {
+	sim.at(at, func() {
 		if c.inst.alive && c.run[watch] == run {
 			do()
 		}
 	})
 }
 
-// lose ends a watch for a time. Then everything is listed.
+// lose interrupts a watch. When it is restored, all objects are listed again.
 func (c *cache) lose(watch string, d time.Duration) {
 	if c.lost[watch] {
 		return
 	}
 	c.lost[watch] = true
 	c.run[watch]++
-	c.inst.w.after(d, func() { c.relist(watch) })
+	c.inst.sim.after(d, func() { c.relist(watch) })
 }
 
-// relist begins a watch again, as soon as the API server answers.
+// relist restores a watch as soon as the API server is available.
 func (c *cache) relist(watch string) {
-	w := c.inst.w
+	sim := c.inst.sim
 	if !c.inst.alive {
 		return
 	}
-	if w.faults.active(faultAPIDown) {
-		w.after(time.Second, func() { c.relist(watch) })
+	if sim.faults.active(faultAPIDown) {
+		sim.after(time.Second, func() { c.relist(watch) })
 		return
 	}
 	c.lost[watch] = false
 	c.list(watch)
 }
 
-// list takes in all there is; what is known and not listed is gone.
+// list replaces the cached objects of a watch by those in the API server.
 func (c *cache) list(watch string) {
-	w := c.inst.w
-	c.last[watch] = w.now
+	sim := c.inst.sim
+	c.last[watch] = sim.now
 	switch watch {
 	case watchSecrets:
-		for _, name := range sorted(both(c.secrets, w.api.secrets)) {
-			c.putSecret(name, w.api.secrets[name])
+		for _, name := range sorted(unionKeys(c.secrets, sim.api.secrets)) {
+			c.putSecret(name, sim.api.secrets[name])
 		}
 	case watchRoles:
-		for _, name := range sorted(both(c.roles, w.api.roles)) {
-			c.putRole(name, w.api.roles[name])
+		for _, name := range sorted(unionKeys(c.roles, sim.api.roles)) {
+			c.putAWSIAMRole(name, sim.api.roles[name])
 		}
 	case watchPods:
 		c.replacePods()
+	case watchAccounts:
+		c.replaceAccounts()
 	case watchPolicies:
-		for _, name := range sorted(both(c.policies, w.rbac.versions)) {
-			c.putPolicy(name, w.rbac.versions[name])
+		for _, name := range sorted(unionKeys(c.policies, sim.rbac.versions)) {
+			c.putPolicy(name, sim.rbac.versions[name])
 		}
 	}
-	c.seen[watch] = w.api.version
+	c.seen[watch] = sim.api.version
 }
 
-func both[A, B any](a map[key]A, b map[key]B) map[key]bool {
-	all := map[key]bool{}
-	for k := range a {
-		all[k] = true
-	}
-	for k := range b {
-		all[k] = true
-	}
-	return all
+// unionKeys returns the keys of both maps.
+func unionKeys[A, B any](a map[key]A, b map[key]B) sets.Set[key] {
+	return sets.KeySet(a).Union(sets.KeySet(b))
 }
 
-// putSecret takes in a Secret as it is now, or nil. The watch has only those with the
-// controller's label.
+// putSecret updates a Secret in the cache; now is nil if it was deleted. The watch has only Secrets
+// with the controller's label.
 func (c *cache) putSecret(name key, now *corev1.Secret) {
 	was, ctx := c.secrets[name], context.Background()
 	if now != nil && now.Labels[secret.OwnerLabel] != secret.OwnerValue {
@@ -131,9 +137,7 @@ func (c *cache) putSecret(name key, now *corev1.Secret) {
 	}
 	if now != nil {
 		now = now.DeepCopy()
-		if _, err := c.inst.core.Transform(now); err != nil {
-			panic(err)
-		}
+		secret.Reduce(now, files)
 	}
 	handler := c.inst.core.Secrets()
 	switch {
@@ -152,21 +156,18 @@ func (c *cache) putSecret(name key, now *corev1.Secret) {
 	}
 }
 
-// handle calls a handler, if the instance leads.
+// handle calls an event handler if the instance is the leader.
 func (c *cache) handle(do func(*queue)) {
 	if c.inst.leading {
 		do(c.inst.queue)
 	}
 }
 
-// putRole takes in an AWSIAMRole as it is now, or nil.
-func (c *cache) putRole(name key, now *v1.AWSIAMRole) {
+// putAWSIAMRole updates an AWSIAMRole in the cache; now is nil if it was deleted.
+func (c *cache) putAWSIAMRole(name key, now *v1.AWSIAMRole) {
 	was, ctx := c.roles[name], context.Background()
 	if now != nil {
 		now = now.DeepCopy()
-		if _, err := c.inst.core.Transform(now); err != nil {
-			panic(err)
-		}
 	}
 	handler := c.inst.core.AWSIAMRoles()
 	switch {
@@ -185,7 +186,7 @@ func (c *cache) putRole(name key, now *v1.AWSIAMRole) {
 	}
 }
 
-// putPolicy takes in the version of a binding; 0 if it is gone.
+// putPolicy updates the version of a binding in the cache; it is 0 if the binding was deleted.
 func (c *cache) putPolicy(name key, version int) {
 	was := c.policies[name]
 	if was == version {
@@ -195,7 +196,7 @@ func (c *cache) putPolicy(name key, version int) {
 	if version == 0 {
 		delete(c.policies, name)
 	}
-	c.inst.policyChanged[name.Namespace] = c.inst.w.now
+	c.inst.policyChangedAt[name.Namespace] = c.inst.sim.now
 	old, now, ctx, handler := binding(name, was), binding(name, version), context.Background(), c.inst.core.Policies()
 	c.handle(func(q *queue) {
 		switch {
@@ -210,34 +211,34 @@ func (c *cache) putPolicy(name key, version int) {
 }
 
 func (c *cache) replacePods() {
-	all := slices.SortedFunc(maps.Keys(c.inst.w.pods.all), compareKeys)
+	all := slices.SortedFunc(maps.Keys(c.inst.sim.pods.all), compareKeys)
 	var live []*corev1.Pod
 	listed := map[key]*pod{}
 	for _, name := range all {
-		if p := c.inst.w.pods.all[name]; p.live() {
+		if p := c.inst.sim.pods.all[name]; p.live() {
 			live = append(live, p.object())
 			listed[name] = p
 		}
 	}
-	for _, name := range sorted(both(c.pods, listed)) {
-		c.view(name, listed[name])
+	for _, name := range sorted(unionKeys(c.pods, listed)) {
+		c.updatePod(name, listed[name])
 	}
-	c.inst.core.ReplacePods("", live)
+	filteredwatch.Replace[*corev1.Pod](c.inst.podIndex, "", live)
 }
 
-// putPod takes in a pod as it is now; nil if it is gone or finished, which the watch cannot tell
-// apart.
+// putPod updates a pod in the cache; now is nil if it was deleted or has finished, which are the
+// same event in a filtered watch.
 func (c *cache) putPod(name key, now *pod) {
-	c.view(name, now)
+	c.updatePod(name, now)
 	if now == nil {
-		c.inst.core.DropPod(name)
+		c.inst.podIndex.Delete(name)
 		return
 	}
-	c.inst.core.PutPod(now.object())
+	c.inst.podIndex.Put(now.object())
 }
 
-// view notes what the instance knows of a pod now, and which Secrets nobody asks for any more.
-func (c *cache) view(name key, now *pod) {
+// updatePod stores a pod, and when the last requester of a Secret is gone.
+func (c *cache) updatePod(name key, now *pod) {
 	was := c.pods[name]
 	if now == nil {
 		delete(c.pods, name)
@@ -248,24 +249,24 @@ func (c *cache) view(name key, now *pod) {
 		return
 	}
 	for _, s := range was.secrets {
-		if len(c.askers(s)) == 0 {
-			c.inst.left[s] = c.inst.w.now
+		if !was.isStranger(s) && len(c.podsRequesting(s)) == 0 {
+			c.inst.unusedSince[s] = c.inst.sim.now
 		}
 	}
 }
 
-// askers are the pods that ask for a Secret, as far as the instance knows.
-func (c *cache) askers(s key) []*pod {
+// podsRequesting returns the pods in the cache that request a Secret, and can have it.
+func (c *cache) podsRequesting(s key) []*pod {
 	var all []*pod
 	for _, name := range sorted(c.pods) {
-		if slices.Contains(c.pods[name].secrets, s) {
+		if p := c.pods[name]; slices.Contains(p.secrets, s) && !p.isStranger(s) {
 			all = append(all, c.pods[name])
 		}
 	}
 	return all
 }
 
-// resync hands every Secret to the handler again, as an informer does from time to time.
+// resync passes all Secrets to the event handler again, as an informer does periodically.
 func (c *cache) resync() {
 	for _, name := range sorted(c.secrets) {
 		s := c.secrets[name]
@@ -275,7 +276,7 @@ func (c *cache) resync() {
 	}
 }
 
-// request is the key as the reconciler is asked.
+// request returns the reconcile request of a key.
 func request(k key) reconcile.Request {
 	return reconcile.Request{NamespacedName: k}
 }

@@ -14,11 +14,11 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 )
 
-// client is what the instance writes with, and reads from its cache, which waits until that has
-// seen the instance's own writes.
+// client writes to the API server, and reads from the instance's cache once that has seen the
+// instance's own writes.
 func (inst *instance) client() client.Client {
-	w := inst.w
-	return interceptor.NewClient(w.api.store, interceptor.Funcs{
+	sim := inst.sim
+	return interceptor.NewClient(sim.api.store, interceptor.Funcs{
 		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
 			if err := inst.awaitOwnWrites(name, obj); err != nil {
 				return err
@@ -26,7 +26,7 @@ func (inst *instance) client() client.Client {
 			return inst.cache.get(name, obj)
 		},
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
-			return inst.cache.fill(list, o...)
+			return inst.cache.listInto(list, o...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, o ...client.CreateOption) error {
 			if options := (&client.CreateOptions{}).ApplyOptions(o); len(options.DryRun) > 0 {
@@ -50,8 +50,8 @@ func (inst *instance) client() client.Client {
 	})
 }
 
-// dryRun is a write that the API server only checks: whether the object is there, or not, as the
-// write needs it.
+// dryRun checks a write without making it: whether the object exists, or does not, as the write
+// requires.
 func (inst *instance) dryRun(ctx context.Context, c client.Reader, obj client.Object, creates bool) error {
 	name := client.ObjectKeyFromObject(obj)
 	return inst.call("dry run", name, true, func() error {
@@ -67,28 +67,28 @@ func (inst *instance) dryRun(ctx context.Context, c client.Reader, obj client.Ob
 	})
 }
 
-// cached is what reads from the cache and waits for nothing.
+// cached reads from the cache without waiting.
 func (inst *instance) cached() client.Reader {
-	return interceptor.NewClient(inst.w.api.store, interceptor.Funcs{
+	return interceptor.NewClient(inst.sim.api.store, interceptor.Funcs{
 		Get: func(_ context.Context, _ client.WithWatch, name client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
 			return inst.cache.get(name, obj)
 		},
 		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
-			return inst.cache.fill(list, o...)
+			return inst.cache.listInto(list, o...)
 		},
 	})
 }
 
-// live is what asks the API server itself.
+// live reads from the API server.
 func (inst *instance) live() client.Reader {
-	return interceptor.NewClient(inst.w.api.store, interceptor.Funcs{
+	return interceptor.NewClient(inst.sim.api.store, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, name client.ObjectKey, obj client.Object, o ...client.GetOption) error {
 			return inst.call("get", name, false, func() error { return c.Get(ctx, name, obj, o...) })
 		},
 	})
 }
 
-// get reads from the cache. As an informer that makes no copies, it shares what objects point to.
+// get reads from the cache. Like an informer without deep copies, it shares what objects point to.
 func (c *cache) get(name key, obj client.Object) error {
 	switch o := obj.(type) {
 	case *corev1.Secret:
@@ -107,8 +107,8 @@ func (c *cache) get(name key, obj client.Object) error {
 	return apierrors.NewNotFound(secretResource, name.Name)
 }
 
-// fill lists what is in the cache.
-func (c *cache) fill(list client.ObjectList, o ...client.ListOption) error {
+// listInto lists the cached objects.
+func (c *cache) listInto(list client.ObjectList, o ...client.ListOption) error {
 	options := (&client.ListOptions{}).ApplyOptions(o)
 	matches := func(name key, of map[string]string) bool {
 		return (options.Namespace == "" || options.Namespace == name.Namespace) &&
@@ -133,9 +133,9 @@ func (c *cache) fill(list client.ObjectList, o ...client.ListOption) error {
 	return nil
 }
 
-// patience is how long a reconcile waits for the cache. Source: the controller's
+// cacheSyncTimeout is how long a reconcile waits for the cache. Source: the controller's
 // ReconciliationTimeout.
-const patience = time.Minute
+const cacheSyncTimeout = time.Minute
 
 // awaitOwnWrites waits until the cache has what the instance wrote.
 func (inst *instance) awaitOwnWrites(name key, obj client.Object) error {
@@ -143,67 +143,66 @@ func (inst *instance) awaitOwnWrites(name key, obj client.Object) error {
 		return nil
 	}
 	caughtUp := func() bool {
-		if version, ok := inst.ours[name]; ok && inst.cache.seen[watchSecrets] < version {
+		if version, ok := inst.ownWrites[name]; ok && inst.cache.seen[watchSecrets] < version {
 			return false
 		}
 		uid, ok := inst.deleted[name]
 		known := inst.cache.secrets[name]
 		return !ok || known == nil || known.UID != uid
 	}
-	for began := inst.w.now; !caughtUp(); {
-		if !inst.w.wait(10*time.Millisecond) || inst.w.now-began > patience {
+	for began := inst.sim.now; !caughtUp(); {
+		if !inst.sim.wait(10*time.Millisecond) || inst.sim.now-began > cacheSyncTimeout {
 			return fmt.Errorf("failed to wait for cache to catch up: %w", context.DeadlineExceeded)
 		}
 	}
-	delete(inst.ours, name)
+	delete(inst.ownWrites, name)
 	delete(inst.deleted, name)
 	return nil
 }
 
-// call is one request to the API server, which takes effect in the middle of the time that it
-// takes.
+// call makes a request to the API server, which takes effect after half of its duration.
 func (inst *instance) call(verb string, name key, writes bool, apply func() error) error {
-	w := inst.w
+	sim := inst.sim
 	what := fmt.Sprintf("%s %s", verb, name)
-	if !w.wait(w.faults.apiLatency(what) / 2) {
+	if !sim.wait(sim.faults.apiLatency(what) / 2) {
 		return context.Canceled
 	}
-	err := w.faults.apiError(what, writes)
+	err := sim.faults.apiError(what, writes)
 	if err == nil {
 		err = apply()
 	}
-	if !w.wait(w.faults.apiLatency(what) / 2) {
+	if !sim.wait(sim.faults.apiLatency(what) / 2) {
 		return context.Canceled
 	}
 	if err == nil && writes {
-		err = w.faults.lostAnswer(what)
+		err = sim.faults.lostAnswer(what)
 	}
 	if writes {
-		w.trace.add("%d %s: %v", inst.number, what, err)
+		sim.trace.add("%d %s: %v", inst.number, what, err)
 	}
 	return err
 }
 
-// write is a request that changes something. It is checked in the moment in which it takes effect.
+// write makes a request that changes an object. It is checked when it takes effect.
 func (inst *instance) write(verb string, obj client.Object, options *client.DeleteOptions, apply func() error) error {
 	name := client.ObjectKeyFromObject(obj)
 	s, isSecret := obj.(*corev1.Secret)
 	return inst.call(verb, name, true, func() error {
-		before := inst.w.api.secrets[name]
+		before := inst.sim.api.secrets[name]
 		given := obj.GetResourceVersion()
 		if err := apply(); err != nil || !isSecret {
 			return err
 		}
 		if verb == "delete" {
 			inst.deleted[name] = before.UID
-			delete(inst.ours, name)
+			delete(inst.ownWrites, name)
 		} else {
-			inst.ours[name] = parseVersion(s.ResourceVersion)
+			inst.ownWrites[name] = parseVersion(s.ResourceVersion)
 			delete(inst.deleted, name)
 		}
-		if t := inst.w.current; t != nil {
+		if t := inst.sim.current; t != nil {
 			t.wrote = true
-			inst.w.judgeWrite(t, verb, name, before, inst.w.api.secrets[name], given, options)
+			inst.sim.checkWrite(t, verb, name, before, inst.sim.api.secrets[name], given, options)
 		}
 		return nil
 	})

@@ -2,29 +2,29 @@ package simulation
 
 import "time"
 
-// machine is the machine that an instance runs on: one clock that somebody may set, and one that
-// nobody can.
-type machine struct {
-	w *World
-	// ahead is by how much the clock that can be set is wrong.
+// hostClock simulates the clocks of the host that an instance runs on: a wall clock, which can be
+// set, and a monotonic one.
+type hostClock struct {
+	sim *simulator
+	// ahead is the error of the wall clock.
 	ahead time.Duration
-	// heard is what ahead was when STS answered last, and corrected is true if that showed that
-	// the clock is wrong.
-	heard     time.Duration
-	corrected bool
+	// aheadAtSTS is the value of ahead at the last response of STS. corrected is true if that
+	// response showed that the wall clock is wrong.
+	aheadAtSTS time.Duration
+	corrected  bool
 }
 
-// monotonic is the machine's clock as time that has passed is measured by it.
-type monotonic struct{ *machine }
+// monotonicClock is the host's monotonic clock.
+type monotonicClock struct{ *hostClock }
 
 // Now implements clock.PassiveClock.
-func (m monotonic) Now() time.Time { return m.w.time() }
+func (m monotonicClock) Now() time.Time { return m.sim.time() }
 
 // Since implements clock.PassiveClock.
-func (m monotonic) Since(t time.Time) time.Duration { return m.Now().Sub(t) }
+func (m monotonicClock) Since(t time.Time) time.Duration { return m.Now().Sub(t) }
 
-// corrected is the clock of STS as far as the machine knows it; a model of credentials.Clock.
-type corrected struct{ *machine }
+// stsClock is the time of STS as far as the host knows it: a model of credentials.Clock.
+type stsClock struct{ *hostClock }
 
 // maxClockError and maxErrorAgain are those of package credentials.
 const (
@@ -33,24 +33,24 @@ const (
 )
 
 // Now implements clock.PassiveClock.
-func (c corrected) Now() time.Time {
+func (c stsClock) Now() time.Time {
 	if c.corrected {
-		return c.w.time()
+		return c.sim.time()
 	}
-	return c.w.time().Add(c.ahead)
+	return c.sim.time().Add(c.ahead)
 }
 
 // Since implements clock.PassiveClock.
-func (c corrected) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c stsClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-// sure reports whether the clock was not set since STS was heard.
-func (m *machine) sure() bool { return (m.ahead - m.heard).Abs() <= maxClockError }
+// trusted reports whether the wall clock was not set since the last response of STS.
+func (m *hostClock) trusted() bool { return (m.ahead - m.aheadAtSTS).Abs() <= maxClockError }
 
-// hear takes in an answer of STS.
-func (m *machine) hear() {
+// observeSTS compares the wall clock with a response of STS.
+func (m *hostClock) observeSTS() {
 	allowed := maxClockError
 	if m.corrected {
 		allowed = maxErrorAgain
 	}
-	m.heard, m.corrected = m.ahead, m.ahead.Abs() > allowed
+	m.aheadAtSTS, m.corrected = m.ahead, m.ahead.Abs() > allowed
 }

@@ -31,48 +31,48 @@ const (
 	faultTwoInstances     = "two instances"
 )
 
-// faults are those that there are now, and all that there were.
+// faults has the active and all past faults.
 type faults struct {
-	w     *World
+	sim   *simulator
 	until map[string]time.Duration
 	log   []fault
 }
 
-// fault is one that lasted from one time to another.
+// fault is a fault with its begin and end.
 type fault struct {
 	kind        string
 	from, until time.Duration
 }
 
-func newFaults(w *World) *faults { return &faults{w: w, until: map[string]time.Duration{}} }
+func newFaults(sim *simulator) *faults { return &faults{sim: sim, until: map[string]time.Duration{}} }
 
-// begin lets a fault last from now on for a time.
+// begin starts a fault that ends after a time.
 func (f *faults) begin(kind string, d time.Duration) {
-	f.w.trace.add("fault: %s for %s", kind, d)
-	f.w.Reached["fault: "+kind]++
-	f.until[kind] = max(f.until[kind], f.w.now+d)
-	f.log = append(f.log, fault{kind, f.w.now, f.w.now + d})
+	f.sim.trace.add("fault: %s for %s", kind, d)
+	f.sim.Reached["fault: "+kind]++
+	f.until[kind] = max(f.until[kind], f.sim.now+d)
+	f.log = append(f.log, fault{kind, f.sim.now, f.sim.now + d})
 }
 
 // heal ends all faults.
 func (f *faults) heal() {
 	for i := range f.log {
-		f.log[i].until = min(f.log[i].until, f.w.now)
+		f.log[i].until = min(f.log[i].until, f.sim.now)
 	}
 	clear(f.until)
 }
 
-func (f *faults) active(kind string) bool { return f.w.now < f.until[kind] }
+func (f *faults) active(kind string) bool { return f.sim.now < f.until[kind] }
 
-// settle is how long after a fault what it did may show.
-const settle = 15 * time.Second
+// settleTime is how long after a fault its effects are tolerated.
+const settleTime = 15 * time.Second
 
-// quiet reports whether there was no fault from one time to another, and none just before.
+// quiet reports whether there was no fault between two times, or shortly before.
 func (f *faults) quiet(from, to time.Duration, except ...string) bool {
-	return f.total(from-settle, to, except...) == 0
+	return f.total(from-settleTime, to, except...) == 0
 }
 
-// total is how long there were faults from one time to another, each counted for itself.
+// total returns the sum of the durations of all faults between two times.
 func (f *faults) total(from, to time.Duration, except ...string) (sum time.Duration) {
 next:
 	for _, one := range f.log {
@@ -88,52 +88,52 @@ next:
 	return sum
 }
 
-// started is called when an instance starts: what answers reviews may not know everything yet.
+// started can begin a fault when an instance starts: that access reviews are wrong or undecided.
 func (f *faults) started(inst *instance) {
-	if f.w.cfg.alwaysAllow {
+	if f.sim.cfg.alwaysAllow {
 		return
 	}
-	switch r := f.w.roll("start"); {
+	switch r := f.sim.roll("start"); {
 	case r < 0.15:
-		f.begin(faultReviewsWrong, f.w.between("start", time.Second, 20*time.Second))
+		f.begin(faultReviewsWrong, f.sim.between("start", time.Second, 20*time.Second))
 	case r < 0.3:
-		f.begin(faultReviewsUndecided, f.w.between("start", time.Second, 30*time.Second))
+		f.begin(faultReviewsUndecided, f.sim.between("start", time.Second, 30*time.Second))
 	case r < 0.4:
-		inst.cache.lose(watchPolicies, f.w.between("start", time.Second, 20*time.Second))
+		inst.cache.lose(watchPolicies, f.sim.between("start", time.Second, 20*time.Second))
 	}
 }
 
-// lag is how long a watch's event takes to arrive.
+// lag returns the delay of a watch event.
 func (f *faults) lag(watch string) time.Duration {
 	if f.active(faultWatchLag) {
-		return f.w.between("lag "+watch, 0, 5*time.Second)
+		return f.sim.between("lag "+watch, 0, 5*time.Second)
 	}
-	return f.w.between("lag "+watch, time.Millisecond, 100*time.Millisecond)
+	return f.sim.between("lag "+watch, time.Millisecond, 100*time.Millisecond)
 }
 
 func (f *faults) apiLatency(what string) time.Duration {
 	if f.active(faultAPISlow) {
-		return f.w.between(what, 0, 2*time.Second)
+		return f.sim.between(what, 0, 2*time.Second)
 	}
-	return f.w.between(what, time.Millisecond, 20*time.Millisecond)
+	return f.sim.between(what, time.Millisecond, 20*time.Millisecond)
 }
 
 func (f *faults) stsLatency(what string) time.Duration {
 	if f.active(faultSTSSlow) {
-		return f.w.between(what, 0, 5*time.Second)
+		return f.sim.between(what, 0, 5*time.Second)
 	}
-	return f.w.between(what, 20*time.Millisecond, 200*time.Millisecond)
+	return f.sim.between(what, 20*time.Millisecond, 200*time.Millisecond)
 }
 
-// apiError is what a request to the API server fails with, before it takes effect.
+// apiError returns the error of a request to the API server that has no effect, or nil.
 func (f *faults) apiError(what string, writes bool) error {
 	if f.active(faultAPIDown) {
 		return errors.New("dial tcp 10.0.0.1:443: connect: connection refused")
 	}
-	if !f.active(faultAPIErrors) || f.w.roll(what) > 0.4 {
+	if !f.active(faultAPIErrors) || f.sim.roll(what) > 0.4 {
 		return nil
 	}
-	switch r := f.w.roll(what); {
+	switch r := f.sim.roll(what); {
 	case r < 0.25:
 		return apierrors.NewInternalError(errors.New("etcdserver: leader changed"))
 	case r < 0.5:
@@ -145,22 +145,22 @@ func (f *faults) apiError(what string, writes bool) error {
 	}
 }
 
-// lostAnswer is what a write ends with that took effect.
+// lostAnswer returns the error of a write that took effect, or nil.
 func (f *faults) lostAnswer(what string) error {
-	if f.active(faultLostAnswers) && f.w.roll(what) < 0.4 {
+	if f.active(faultLostAnswers) && f.sim.roll(what) < 0.4 {
 		return context.DeadlineExceeded
 	}
 	return nil
 }
 
-// review is what a review that goes wrong ends with; nil if it goes right.
+// review returns the wrong result or the error of an access review, or nil for the right result.
 func (f *faults) review(_ *instance, what string) (*authorizationv1.SubjectAccessReviewStatus, error) {
 	if err := f.apiError(what, false); err != nil {
 		return nil, err
 	}
 	switch {
 	case f.active(faultReviewsUndecided):
-		switch r := f.w.roll(what); {
+		switch r := f.sim.roll(what); {
 		case r < 0.4:
 			return &authorizationv1.SubjectAccessReviewStatus{EvaluationError: "rolebindings cannot be listed"}, nil
 		case r < 0.6:
@@ -176,15 +176,15 @@ func (f *faults) review(_ *instance, what string) (*authorizationv1.SubjectAcces
 	return nil, nil
 }
 
-// sts is the error of a call that STS answered.
+// sts returns the error with which STS responds, or nil.
 func (f *faults) sts(what string) error {
 	if f.active(faultIdentityLost) {
 		return stsError(credentials.Expired, "ExpiredToken")
 	}
-	if !f.active(faultSTSErrors) || f.w.roll(what) > 0.5 {
+	if !f.active(faultSTSErrors) || f.sim.roll(what) > 0.5 {
 		return nil
 	}
-	switch r := f.w.roll(what); {
+	switch r := f.sim.roll(what); {
 	case r < 0.3:
 		return stsError(credentials.Throttled, "Throttling")
 	case r < 0.6:

@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"context"
-	"iter"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -18,41 +17,48 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/controllers"
+	"kube-aws-iam-controller/pkg/authorization"
+	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/events"
 	"kube-aws-iam-controller/pkg/metrics"
-	"kube-aws-iam-controller/pkg/policy"
+	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
+	"kube-aws-iam-controller/pkg/serviceaccounts"
 )
 
 // instance is one controller process, from its start until it is killed.
 type instance struct {
-	w              *World
+	sim            *simulator
 	number         int
 	cluster        string
 	alive, leading bool
 	core           *controllers.Core
+	podIndex       *podindex.Index
+	accounts       *serviceaccounts.Index
 	cache          *cache
 	queue          *queue
-	machine        *machine
+	host           *hostClock
 	// known is true as soon as STS said who the controller is.
 	known   bool
 	running []*task
 	began   time.Duration
 
-	// What follows is kept for the checks.
+	// The following is for the checks.
 
-	// left is when the last pod that asked for a Secret went, and policyChanged when a change of
-	// who may have which role was seen, both as the instance knows.
-	left          map[key]time.Duration
-	policyChanged map[string]time.Duration
-	memory        map[key]*looks
-	issues        map[key][]time.Duration
-	reconciles    map[key]burst
-	// ours are Secrets that the instance wrote and has not seen yet, with their versions, and
+	// unusedSince is when the last pod that asked for a Secret went, and policyChanged when a
+	// change of who may have which role was seen, both as the instance knows.
+	unusedSince     map[key]time.Duration
+	policyChangedAt map[string]time.Duration
+	reviews         map[key]*reviewLog
+	issues          map[key][]time.Duration
+	reconciles      map[key]reconcileCount
+	// ownWrites are Secrets that the instance wrote and has not seen yet, with their versions, and
 	// deleted those that it deleted, with their UIDs.
-	ours    map[key]int64
-	deleted map[key]types.UID
-	// tokens are how many Secrets may be deleted for refusals at once, as of tokensAt.
+	ownWrites map[key]int64
+	deleted   map[key]types.UID
+	// tokens is how many Secrets can be deleted for refusals at once, as of tokensAt.
 	tokens   float64
 	tokensAt time.Duration
 }
@@ -61,63 +67,71 @@ type instance struct {
 const concurrency = 8
 
 // start begins a process with an empty memory. It leads at once.
-func (w *World) start(cluster string) *instance {
-	w.started++
+func (sim *simulator) start(cluster string) *instance {
+	sim.started++
 	inst := &instance{
-		w: w, number: w.started, cluster: cluster, alive: true, began: w.now,
-		left: map[key]time.Duration{}, policyChanged: map[string]time.Duration{}, memory: map[key]*looks{}, issues: map[key][]time.Duration{},
-		reconciles: map[key]burst{}, ours: map[key]int64{}, deleted: map[key]types.UID{}, tokens: 10, tokensAt: w.now,
+		sim: sim, number: sim.started, cluster: cluster, alive: true, began: sim.now,
+		unusedSince: map[key]time.Duration{}, policyChangedAt: map[string]time.Duration{}, reviews: map[key]*reviewLog{}, issues: map[key][]time.Duration{},
+		reconciles: map[key]reconcileCount{}, ownWrites: map[key]int64{}, deleted: map[key]types.UID{}, tokens: 10, tokensAt: sim.now,
 	}
-	inst.machine = &machine{w: w}
+	inst.host = &hostClock{sim: sim}
 	inst.cache = newCache(inst)
 	base := func() role.Base {
-		if inst.known || w.cfg.baseKnown {
-			return w.sts.base
+		if inst.known || sim.cfg.baseKnown {
+			return sim.sts.base
 		}
 		return role.Base{}
 	}
-	aws := controllers.Identity{Caller: inst.caller, Assume: inst.assume}
+	inst.podIndex = podindex.New([]string{""}, mountPath, monotonicClock{inst.host})
+	inst.accounts = serviceaccounts.New([]string{""})
+	identity := credentials.Identity{Caller: inst.caller, Assume: inst.assume}
 	inst.core = controllers.NewCore(&controllers.Dependencies{
 		Settings: controllers.Settings{
-			ClusterName: cluster, MountPath: mountPath, SessionDuration: w.cfg.session, RefreshLimit: w.cfg.refreshLimit,
-			UnusedGracePeriod: w.cfg.grace, DryRunAuthorization: w.cfg.dryRun,
+			Sessions: credentials.SessionTemplate{ClusterName: cluster, Duration: sim.cfg.session}, RefreshLimit: sim.cfg.refreshLimit,
+			UnusedGracePeriod: sim.cfg.grace, DryRunAuthorization: sim.cfg.dryRun,
 		},
 		Client: inst.client(), Cached: inst.cached(), Live: inst.live(), Uncached: inst.client(),
-		Authorizer: inst.authorizer(), Working: aws, Own: aws, Base: base, ServesRoles: true,
-		Files:   secret.Files{MountPath: mountPath, Region: "eu-central-1"},
-		Metrics: metrics.New(prometheus.NewRegistry()),
-		Clock:   corrected{inst.machine}, Machine: monotonic{inst.machine}, Sure: inst.machine.sure,
-		Recorder: recorder{inst},
-		IsOwnRole: func(ctx context.Context, arn role.ARN) (bool, error) {
-			caller, err := inst.caller(ctx)
-			return err == nil && caller.Is(arn), err
+		Pods: inst.podIndex, Accounts: inst.accounts, Authorizer: inst.authorizer(), ServesRoles: true,
+		AWS: credentials.Identities{
+			Assumer: identity, SeedAssumer: identity, Base: base,
+			IsOwnRole: func(ctx context.Context, arn role.ARN) (bool, error) {
+				caller, err := inst.caller(ctx)
+				return err == nil && caller.Is(arn), err
+			},
+			UsesKey: func(string) bool { return false },
 		},
-		UsesKey: func(string) bool { return false },
+		Files:   files,
+		Metrics: metrics.New(prometheus.NewRegistry()),
+		Clocks:  renewal.Clocks{STS: stsClock{inst.host}.Now, Local: monotonicClock{inst.host}.Now, Trusted: inst.host.trusted},
+		Events:  events.NewRecorder(recorder{inst}, monotonicClock{inst.host}),
 	})
-	inst.queue = newQueue(w, inst.core.Retries())
-	w.instances = append(w.instances, inst)
-	w.trace.add("instance %d of cluster %s starts", inst.number, cluster)
-	w.faults.started(inst)
+	inst.queue = newQueue(sim, inst.core.Retries())
+	sim.instances = append(sim.instances, inst)
+	sim.trace.add("instance %d of cluster %s starts", inst.number, cluster)
+	sim.faults.started(inst)
 	inst.lead()
 	return inst
 }
 
 const mountPath = "/meta/aws-iam"
 
-func (inst *instance) authorizer() policy.Authorizer {
-	if inst.w.cfg.alwaysAllow {
-		return policy.AlwaysAllow
+// files are what pods find in a Secret besides credentials.
+var files = secret.Files{MountPath: mountPath, Region: "eu-central-1"}
+
+func (inst *instance) authorizer() authorization.Authorizer {
+	if inst.sim.cfg.alwaysAllow {
+		return authorization.AlwaysAllow
 	}
-	return policy.RBAC(inst.review)
+	return authorization.RBAC(inst.review)
 }
 
-// lead lists all there is and begins to work.
+// lead lists all objects and begins to reconcile.
 func (inst *instance) lead() {
-	for _, watch := range []string{watchSecrets, watchRoles, watchPods, watchPolicies} {
+	for _, watch := range watches {
 		inst.cache.list(watch)
 	}
 	inst.leading = true
-	clear(inst.policyChanged) // what is there at the start is no change
+	clear(inst.policyChangedAt) // what exists at the start is no change
 	ctx := context.Background()
 	for _, name := range sorted(inst.cache.secrets) {
 		inst.core.Secrets().Create(ctx, event.TypedCreateEvent[*corev1.Secret]{Object: inst.cache.secrets[name], IsInInitialList: true}, inst.queue)
@@ -128,10 +142,10 @@ func (inst *instance) lead() {
 	for _, name := range sorted(inst.cache.policies) {
 		inst.core.Policies().Create(ctx, event.TypedCreateEvent[*metav1.PartialObjectMetadata]{Object: binding(name, 1), IsInInitialList: true}, inst.queue)
 	}
-	if err := inst.core.ListenToPods(ctx, inst.queue); err != nil {
+	if err := inst.core.Requests().Start(ctx, inst.queue); err != nil {
 		panic(err)
 	}
-	inst.w.every(resync, func() bool {
+	inst.sim.every(resync, func() bool {
 		if inst.alive {
 			inst.cache.resync()
 			inst.checkClock()
@@ -140,28 +154,29 @@ func (inst *instance) lead() {
 	})
 }
 
-// resync is how often Secrets are handed to their handler again, and the clock is looked at.
+// resync is the interval at which Secrets are passed to their handler again, and the clock is
+// checked.
 const resync = time.Minute
 
-// kill ends a process at once, wherever it is.
+// kill ends the process at once, in the middle of its reconciles.
 func (inst *instance) kill() {
-	inst.w.trace.add("instance %d is killed", inst.number)
+	inst.sim.trace.add("instance %d is killed", inst.number)
 	inst.alive = false
 	inst.queue.ShutDown()
-	inst.w.killing = inst
+	inst.sim.killing = inst
 	for _, t := range inst.running {
 		t.stop()
 	}
-	inst.w.killing = nil
-	for i, other := range inst.w.instances {
+	inst.sim.killing = nil
+	for i, other := range inst.sim.instances {
 		if other == inst {
-			inst.w.instances = append(inst.w.instances[:i:i], inst.w.instances[i+1:]...)
+			inst.sim.instances = append(inst.sim.instances[:i:i], inst.sim.instances[i+1:]...)
 			break
 		}
 	}
 }
 
-// nextDue is when the instance has something to do.
+// nextDue returns when the next reconcile of the instance is due, if there is one.
 func (inst *instance) nextDue() (time.Duration, bool) {
 	if len(inst.running) >= concurrency {
 		return 0, false
@@ -178,9 +193,7 @@ type task struct {
 	inst  *instance
 	key   key
 	began time.Duration
-	yield func(time.Duration) bool
-	next  func() (time.Duration, bool)
-	stop  func()
+	*coroutine
 	// wrote is true if it changed the Secret.
 	wrote bool
 }
@@ -189,27 +202,24 @@ type task struct {
 func (inst *instance) begin() {
 	next := inst.queue.next()
 	inst.queue.take(next)
-	t := &task{inst: inst, key: next.key, began: inst.w.now}
-	t.next, t.stop = iter.Pull(func(yield func(time.Duration) bool) {
-		t.yield = yield
-		t.reconcile(next.priority)
-	})
+	t := &task{inst: inst, key: next.key, began: inst.sim.now}
+	t.coroutine = newCoroutine(func() { t.reconcile(next.priority) })
 	inst.running = append(inst.running, t)
-	inst.w.reconcileBegins(t)
+	inst.sim.reconcileBegins(t)
 	t.resume()
 }
 
-// resume goes on with a reconcile until it waits or ends.
+// resume continues a reconcile until it waits or ends.
 func (t *task) resume() {
 	if !t.inst.alive {
 		return
 	}
-	w := t.inst.w
-	w.current = t
+	sim := t.inst.sim
+	sim.current = t
 	d, waits := t.next()
-	w.current = nil
+	sim.current = nil
 	if waits {
-		w.after(d, t.resume)
+		sim.after(d, t.resume)
 		return
 	}
 	for i, other := range t.inst.running {
@@ -222,13 +232,13 @@ func (t *task) resume() {
 
 // reconcile does what controller-runtime's controller does with a key.
 func (t *task) reconcile(priority int) {
-	inst, w := t.inst, t.inst.w
+	inst, sim := t.inst, t.inst.sim
 	defer func() {
 		if p := recover(); p != nil {
-			w.violated(noPanic, "%s: %v\n%s", t.key, p, debug.Stack())
+			sim.recordViolation(noPanic, "%s: %v\n%s", t.key, p, debug.Stack())
 		}
 	}()
-	ctx := logr.NewContext(context.Background(), w.trace.logger(inst.number, t.key))
+	ctx := logr.NewContext(context.Background(), sim.trace.logger(inst.number, t.key))
 	result, err := inst.core.Reconcile(ctx, request(t.key))
 	if !inst.alive {
 		return
@@ -236,7 +246,7 @@ func (t *task) reconcile(priority int) {
 	if result.Priority != nil {
 		priority = *result.Priority
 	}
-	w.trace.add("%d %s: again in %s, error %v", inst.number, t.key, result.RequeueAfter, err)
+	sim.trace.add("%d %s: again in %s, error %v", inst.number, t.key, result.RequeueAfter, err)
 	switch {
 	case err != nil:
 		inst.queue.AddWithOpts(priorityqueue.AddOpts{RateLimited: true, Priority: &priority}, request(t.key))
@@ -247,7 +257,7 @@ func (t *task) reconcile(priority int) {
 		inst.queue.Forget(request(t.key))
 	}
 	inst.queue.Done(request(t.key))
-	w.reconcileEnds(t, result, err)
+	sim.reconcileEnds(t, result, err)
 }
 
 // binding is the metadata of a RoleBinding, or without a namespace of a ClusterRoleBinding, as

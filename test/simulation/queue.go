@@ -10,10 +10,10 @@ import (
 )
 
 // queue is controller-runtime's priority queue without its goroutines: one entry for each key,
-// with the highest of the priorities and the earliest of the times that it was added with. What
-// is being worked on is not given out again before that is done.
+// with the highest of the priorities and the earliest of the times that it was added with. A
+// key that is being processed is not returned again before Done.
 type queue struct {
-	w       *World
+	sim     *simulator
 	items   map[key]*item
 	busy    map[key]bool
 	limiter workqueue.TypedRateLimiter[reconcile.Request]
@@ -28,8 +28,8 @@ type item struct {
 
 var _ priorityqueue.PriorityQueue[reconcile.Request] = &queue{}
 
-func newQueue(w *World, limiter workqueue.TypedRateLimiter[reconcile.Request]) *queue {
-	return &queue{w: w, items: map[key]*item{}, busy: map[key]bool{}, limiter: limiter}
+func newQueue(sim *simulator, limiter workqueue.TypedRateLimiter[reconcile.Request]) *queue {
+	return &queue{sim: sim, items: map[key]*item{}, busy: map[key]bool{}, limiter: limiter}
 }
 
 // AddWithOpts implements priorityqueue.PriorityQueue.
@@ -48,7 +48,7 @@ func (q *queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Reque
 		if o.Priority != nil {
 			priority = *o.Priority
 		}
-		next := &item{key: r.NamespacedName, ready: q.w.now + max(0, after), priority: priority}
+		next := &item{key: r.NamespacedName, ready: q.sim.now + max(0, after), priority: priority}
 		if known, ok := q.items[next.key]; ok {
 			next.ready, next.priority = min(next.ready, known.ready), max(next.priority, known.priority)
 		}
@@ -56,8 +56,8 @@ func (q *queue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Reque
 	}
 }
 
-// next is what to work on: of what is ready the highest priority, else what is ready first.
-// Entries that agree in all that are told apart by their names.
+// next returns the next entry: of the ready ones that with the highest priority, otherwise the
+// first to become ready. Ties are broken by name, so that the order is deterministic.
 func (q *queue) next() *item {
 	var best *item
 	for _, i := range q.items {
@@ -69,7 +69,7 @@ func (q *queue) next() *item {
 }
 
 func (q *queue) before(a, b *item) bool {
-	readyA, readyB := a.ready <= q.w.now, b.ready <= q.w.now
+	readyA, readyB := a.ready <= q.sim.now, b.ready <= q.sim.now
 	switch {
 	case readyA != readyB:
 		return readyA
@@ -80,7 +80,7 @@ func (q *queue) before(a, b *item) bool {
 	}
 }
 
-// take gives out an entry to work on.
+// take removes an entry to process it.
 func (q *queue) take(i *item) {
 	delete(q.items, i.key)
 	q.busy[i.key] = true
@@ -111,12 +111,12 @@ func (q *queue) Len() int { return len(q.items) }
 // Done implements workqueue.TypedInterface.
 func (q *queue) Done(r reconcile.Request) { delete(q.busy, r.NamespacedName) }
 
-// Get is not for a simulation, which takes what is next.
-func (q *queue) Get() (reconcile.Request, bool) { panic("the driver takes what is next") }
+// Get is not implemented: the simulator calls next and take.
+func (q *queue) Get() (reconcile.Request, bool) { panic("not implemented") }
 
-// GetWithPriority is not for a simulation, either.
+// GetWithPriority is not implemented.
 func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
-	panic("the driver takes what is next")
+	panic("not implemented")
 }
 
 // ShutDown implements workqueue.TypedInterface.

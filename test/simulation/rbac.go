@@ -11,9 +11,9 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// rbac is who may have which role, now and at any time before.
+// rbac has the grants of roles to subjects, including past ones.
 type rbac struct {
-	w      *World
+	sim    *simulator
 	grants map[key]*grant
 	// past are the grants that were withdrawn.
 	past []*grant
@@ -32,8 +32,8 @@ type grant struct {
 // forever is the end of what lasts.
 const forever = time.Duration(1<<63 - 1)
 
-func newRBAC(w *World) *rbac {
-	return &rbac{w: w, grants: map[key]*grant{}, versions: map[key]int{}}
+func newRBAC(sim *simulator) *rbac {
+	return &rbac{sim: sim, grants: map[key]*grant{}, versions: map[key]int{}}
 }
 
 func user(namespace, serviceAccount string) string {
@@ -42,39 +42,39 @@ func user(namespace, serviceAccount string) string {
 
 func group(namespace string) string { return "system:serviceaccounts:" + namespace }
 
-// give makes a binding.
-func (r *rbac) give(namespace, subject, name string) {
+// addGrant creates a binding.
+func (r *rbac) addGrant(namespace, subject, name string) {
 	r.made++
 	b := key{Namespace: namespace, Name: fmt.Sprintf("binding-%d", r.made)}
-	r.w.trace.add("%s may assume %s in %q by %s", subject, name, namespace, b.Name)
-	r.grants[b] = &grant{binding: b, subject: subject, name: name, from: r.w.now, until: forever}
-	r.touch(b, 1)
+	r.sim.trace.add("%s may assume %s in %q by %s", subject, name, namespace, b.Name)
+	r.grants[b] = &grant{binding: b, subject: subject, name: name, from: r.sim.now, until: forever}
+	r.notifyPolicy(b, 1)
 }
 
-// take removes a binding.
-func (r *rbac) take(b key) {
+// removeGrant removes a binding.
+func (r *rbac) removeGrant(b key) {
 	g := r.grants[b]
-	r.w.trace.add("%s may no longer assume %s in %q by %s", g.subject, g.name, b.Namespace, b.Name)
-	g.until = r.w.now
+	r.sim.trace.add("%s may no longer assume %s in %q by %s", g.subject, g.name, b.Namespace, b.Name)
+	g.until = r.sim.now
 	r.past = append(r.past, g)
 	delete(r.grants, b)
-	r.touch(b, 0)
+	r.notifyPolicy(b, 0)
 }
 
-// touch lets the watches know of a binding's version; 0 if it is gone.
-func (r *rbac) touch(b key, version int) {
+// notifyPolicy sends a binding's version to the watches, or 0 if it was deleted.
+func (r *rbac) notifyPolicy(b key, version int) {
 	r.versions[b] = version
 	if version == 0 {
 		delete(r.versions, b)
 	}
-	for _, inst := range r.w.instances {
+	for _, inst := range r.sim.instances {
 		inst.cache.deliver(watchPolicies, func() { inst.cache.putPolicy(b, version) })
 	}
 }
 
-// gives reports whether a grant gives a subject, or everybody in its namespace, a role called by
-// one of the names at some moment from one time to another.
-func (g *grant) gives(namespace, subject string, names []string, from, to time.Duration) bool {
+// allows reports whether a grant allows a subject, or its group, a role by one of the names at any
+// time between two times.
+func (g *grant) allows(namespace, subject string, names []string, from, to time.Duration) bool {
 	if g.binding.Namespace != "" && g.binding.Namespace != namespace || g.from > to || g.until <= from {
 		return false
 	}
@@ -89,10 +89,10 @@ func (g *grant) gives(namespace, subject string, names []string, from, to time.D
 	return false
 }
 
-// allowed reports whether a subject might assume a role at some moment from one time to another.
+// allowed reports whether a subject was allowed a role at any time between two times.
 func (r *rbac) allowed(namespace, subject string, names []string, from, to time.Duration) bool {
 	for _, g := range r.grants {
-		if g.gives(namespace, subject, names, from, to) {
+		if g.allows(namespace, subject, names, from, to) {
 			return true
 		}
 	}
@@ -100,57 +100,57 @@ func (r *rbac) allowed(namespace, subject string, names []string, from, to time.
 		if g.until <= from {
 			break
 		}
-		if g.gives(namespace, subject, names, from, to) {
+		if g.allows(namespace, subject, names, from, to) {
 			return true
 		}
 	}
 	return false
 }
 
-// names are what a role is called.
-func (w *World) names(arn role.ARN) []string { return w.sts.base.Names(arn) }
+// names returns the names by which a role can be granted.
+func (sim *simulator) names(arn role.ARN) []string { return sim.sts.base.Names(arn) }
 
-// apiLag is how long the API server's authorizer may answer as before a change.
-const apiLag = 2 * time.Second
+// authorizerLag is how long the API server's authorizer can decide by the state before a change.
+const authorizerLag = 2 * time.Second
 
-// look is what a review said.
-type look int
+// reviewResult is the result of a review.
+type reviewResult int
 
 const (
-	undecided look = iota
-	refused
+	undecided reviewResult = iota
+	denied
 	allowed
 )
 
-// review is the API server's answer to a SubjectAccessReview.
+// review returns the API server's answer to a SubjectAccessReview.
 func (inst *instance) review(_ context.Context, spec authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-	w := inst.w
+	sim := inst.sim
 	subject, a := spec.User, spec.ResourceAttributes
 	if subject == "" {
 		subject = spec.Groups[0]
 	}
 	what := "review " + subject + " " + a.Name
-	if !w.wait(w.faults.apiLatency(what)) {
+	if !sim.wait(sim.faults.apiLatency(what)) {
 		return authorizationv1.SubjectAccessReviewStatus{}, context.Canceled
 	}
-	status, err := w.faults.review(inst, what)
-	t := w.current
+	status, err := sim.faults.review(inst, what)
+	t := sim.current
 	if status == nil && err == nil {
-		asOf := max(0, w.now-w.between(what, 0, apiLag))
-		status = &authorizationv1.SubjectAccessReviewStatus{Allowed: w.rbac.allowed(a.Namespace, subject, []string{a.Name}, asOf, asOf)}
+		asOf := max(0, sim.now-sim.between(what, 0, authorizerLag))
+		status = &authorizationv1.SubjectAccessReviewStatus{Allowed: sim.rbac.allowed(a.Namespace, subject, []string{a.Name}, asOf, asOf)}
 	}
 	switch {
 	case err != nil:
-		t.see(subject, a.Name, undecided)
-		w.trace.add("%d %s: %v", inst.number, what, err)
+		t.recordReview(subject, a.Name, undecided)
+		sim.trace.add("%d %s: %v", inst.number, what, err)
 		return authorizationv1.SubjectAccessReviewStatus{}, err
 	case status.Allowed:
-		t.see(subject, a.Name, allowed)
+		t.recordReview(subject, a.Name, allowed)
 	case status.EvaluationError != "":
-		t.see(subject, a.Name, undecided)
+		t.recordReview(subject, a.Name, undecided)
 	default:
-		t.see(subject, a.Name, refused)
+		t.recordReview(subject, a.Name, denied)
 	}
-	w.trace.add("%d %s: %t %s", inst.number, what, status.Allowed, status.EvaluationError)
+	sim.trace.add("%d %s: %t %s", inst.number, what, status.Allowed, status.EvaluationError)
 	return *status, nil
 }

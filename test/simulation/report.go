@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// Report is what came of one seed.
+// Report is the result of one seed.
 type Report struct {
 	Seed uint64
-	// Reached counts how often each invariant was put to the test, and each fault and action
-	// there was.
+	// Reached counts how often each invariant was checked, and each fault and action occurred.
 	Reached map[string]int
-	// Violations are the invariants that did not hold.
+	// Violations are the violations of invariants.
 	Violations []Violation
 	// Hash is the same for two runs of a seed.
 	Hash uint64
@@ -20,41 +19,41 @@ type Report struct {
 	Simulated time.Duration
 	// Trace is what happened, if it was kept.
 	Trace func(lines int, about string) string
-	// only is the one invariant that counts; if it is empty, all do.
+	// only is the only invariant to check; if it is empty, all are.
 	only Invariant
 }
 
-// Violation is one time that an invariant did not hold.
+// Violation is a violation of an invariant.
 type Violation struct {
 	Seed      uint64
 	Invariant Invariant
 	At        time.Duration
 	What      string
-	// Key is what in the trace it is about.
+	// Key is what to look for in the trace.
 	Key string
 }
 
-// String is one line.
+// String returns one line.
 func (v Violation) String() string {
 	return fmt.Sprintf("seed %d after %s: %s: %s", v.Seed, v.At, v.Invariant, v.What)
 }
 
-// Failed reports whether an invariant did not hold.
+// Failed reports whether an invariant was violated.
 func (r *Report) Failed() bool { return len(r.Violations) > 0 }
 
-// exercised notes that an invariant was put to the test.
-func (w *World) exercised(i Invariant) { w.Reached[string(i)]++ }
+// recordCheck counts a check of an invariant.
+func (sim *simulator) recordCheck(i Invariant) { sim.Reached[string(i)]++ }
 
-// violated notes that it did not hold.
-func (w *World) violated(i Invariant, format string, args ...any) {
-	v := Violation{Seed: w.seed, Invariant: i, At: w.now, What: fmt.Sprintf(format, args...)}
+// recordViolation records a violation of an invariant.
+func (sim *simulator) recordViolation(i Invariant, format string, args ...any) {
+	v := Violation{Seed: sim.seed, Invariant: i, At: sim.now, What: fmt.Sprintf(format, args...)}
 	for _, a := range args {
 		if k, ok := a.(key); ok {
 			v.Key = k.String()
 		}
 	}
-	w.trace.add("VIOLATION %s: %s", i, v.What)
-	if w.only == "" || w.only == i {
-		w.Violations = append(w.Violations, v)
+	sim.trace.add("VIOLATION %s: %s", i, v.What)
+	if sim.only == "" || sim.only == i {
+		sim.Violations = append(sim.Violations, v)
 	}
 }

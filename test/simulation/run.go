@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// config is what differs between worlds from their beginning.
+// config is the random configuration of a simulation.
 type config struct {
 	namespaces, serviceAccounts, roles []string
 	session, refreshLimit, grace       time.Duration
-	// lasts is how long tenants and faults go on; then everything heals.
-	lasts time.Duration
-	// pause is the mean time between two actions.
-	pause time.Duration
-	// crowd is how many pods there are from the beginning.
-	crowd int
+	// duration is how long tenants and faults go on; then everything heals.
+	duration time.Duration
+	// meanPause is the mean time between two actions.
+	meanPause time.Duration
+	// initialPods is the number of pods at the beginning.
+	initialPods int
 	// isUser is true if the controller is an IAM user, and not a role. baseKnown is true if a
 	// base role ARN was given.
 	isUser, baseKnown, alwaysAllow, dryRun bool
 }
 
-// newConfig chooses a world.
+// newConfig returns a random configuration.
 func newConfig(r *rand.Rand) config {
 	c := config{
 		namespaces:      []string{"team-a", "team-b", "team-c"}[:2+r.IntN(2)],
 		serviceAccounts: []string{"default", "app", "batch"},
 		roles:           []string{"orders", "payments", "search", "mail", "reports", "images", "audit"},
 		session:         time.Hour, refreshLimit: 30 * time.Minute, grace: 5 * time.Minute,
-		lasts: time.Duration(90+r.IntN(300)) * time.Minute, pause: time.Duration(30+r.IntN(120)) * time.Second,
-		crowd: 4 + r.IntN(8), isUser: r.IntN(4) == 0, baseKnown: r.IntN(2) == 0,
+		duration: time.Duration(90+r.IntN(300)) * time.Minute, meanPause: time.Duration(30+r.IntN(120)) * time.Second,
+		initialPods: 4 + r.IntN(8), isUser: r.IntN(4) == 0, baseKnown: r.IntN(2) == 0,
 	}
 	switch r.IntN(10) {
 	case 0, 1:
@@ -42,111 +42,116 @@ func newConfig(r *rand.Rand) config {
 	case 2:
 		c.dryRun = true
 	case 3, 4, 5: // so many that deletions are limited
-		c.crowd = 40
+		c.initialPods = 40
 		for _, stem := range c.roles {
 			for _, end := range []string{"a", "b", "c", "d"} {
 				c.roles = append(c.roles, stem+"-"+end)
 			}
 		}
-		c.lasts /= 3
+		c.duration /= 3
 	}
 	return c
 }
 
-// Options of a run.
+// Options are the settings of a run.
 type Options struct {
-	// Only is the one invariant that ends a run when it does not hold; if it is empty, all do.
+	// Only is the only invariant whose violation ends a run; if it is empty, any does.
 	Only Invariant
-	// Trace keeps what happens.
+	// Trace keeps the lines of the trace.
 	Trace bool
 }
 
-// Run plays one seed to its end, or until an invariant does not hold.
+// Run simulates one seed to its end, or until an invariant is violated.
 func Run(seed uint64, o Options) *Report {
-	w := &World{
+	sim := &simulator{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // it must replay
 		rolls:    map[string]uint64{},
-		tampered: map[key]time.Duration{}, roleTouched: map[key]time.Duration{}, nsDeleted: map[string]time.Duration{},
+		editedAt: map[key]time.Duration{}, roleChangedAt: map[key]time.Duration{}, accountChangedAt: map[key]time.Duration{}, namespaceDeletedAt: map[string]time.Duration{},
 		Report: &Report{Seed: seed, Reached: map[string]int{}, only: o.Only},
 	}
-	w.cfg = newConfig(w.chance)
-	w.trace = newTrace(w, o.Trace)
-	w.api, w.rbac, w.sts, w.pods, w.faults = newAPI(w), newRBAC(w), newSTS(w), newPods(w), newFaults(w)
-	w.told = newTold()
-	w.populate()
-	w.start(clusterName)
-	w.watchMemory()
-	w.keepActing()
-	w.run(w.cfg.lasts)
-	if !w.Failed() {
-		w.heal()
-		w.run(w.now + w.cfg.session + w.cfg.grace + 15*time.Minute)
+	sim.cfg = newConfig(sim.chance)
+	sim.trace = newTrace(sim, o.Trace)
+	sim.api, sim.rbac, sim.sts, sim.pods, sim.faults = newAPI(sim), newRBAC(sim), newSTS(sim), newPods(sim), newFaults(sim)
+	sim.accounts, sim.eventLog = newAccounts(sim), newEventLog()
+	sim.createInitialAccounts()
+	sim.createInitialPods()
+	sim.start(clusterName)
+	sim.scheduleMemoryChecks()
+	sim.scheduleActions()
+	sim.run(sim.cfg.duration)
+	if !sim.Failed() {
+		sim.heal()
+		sim.run(sim.now + sim.cfg.session + sim.cfg.grace + 15*time.Minute)
 	}
-	if !w.Failed() {
-		w.judgeEnd()
+	if !sim.Failed() {
+		sim.checkEnd()
 	}
-	w.Hash, w.Simulated = w.trace.sum.Sum64(), w.now
-	for len(w.instances) > 0 {
-		w.instances[0].kill()
+	sim.Hash, sim.Simulated = sim.trace.sum.Sum64(), sim.now
+	for len(sim.instances) > 0 {
+		sim.instances[0].kill()
 	}
-	w.Trace = w.trace.tail
-	return w.Report
+	sim.Trace = sim.trace.tail
+	return sim.Report
 }
 
 // clusterName is the controller's --cluster-name.
 const clusterName = "prod"
 
-// populate makes what is there before the controller starts.
-func (w *World) populate() {
-	for range w.cfg.crowd {
-		ns, sa, role := pick(w, w.cfg.namespaces), pick(w, w.cfg.serviceAccounts), pick(w, w.cfg.roles)
-		if w.chance.IntN(10) > 0 {
-			w.rbac.give(ns, user(ns, sa), role)
+// createInitialPods creates pods and grants before the controller starts.
+func (sim *simulator) createInitialPods() {
+	for range sim.cfg.initialPods {
+		ns, sa, role := pick(sim, sim.cfg.namespaces), pick(sim, sim.cfg.serviceAccounts), pick(sim, sim.cfg.roles)
+		if sim.chance.IntN(10) > 0 {
+			sim.rbac.addGrant(ns, user(ns, sa), role)
 		}
-		w.pods.create(ns, sa, secretPrefix+role)
+		if sim.chance.IntN(4) == 0 {
+			sim.pods.create(ns, sa, accountSecret(sa))
+			continue
+		}
+		sim.pods.create(ns, sa, secretPrefix+role)
 	}
-	if w.chance.IntN(3) == 0 {
-		w.sts.distrusts[pick(w, w.cfg.roles)] = true
+	if sim.chance.IntN(3) == 0 {
+		sim.sts.distrusts[pick(sim, sim.cfg.roles)] = true
 	}
 }
 
-// keepActing lets tenants and faults go on, at intervals that come in bursts.
-func (w *World) keepActing() {
-	pause := time.Duration(w.chance.ExpFloat64() * float64(w.cfg.pause))
-	if w.chance.IntN(4) == 0 {
-		pause = time.Duration(w.chance.Int64N(int64(3 * time.Second)))
+// scheduleActions runs random actions and faults, at intervals that come in bursts.
+func (sim *simulator) scheduleActions() {
+	pause := time.Duration(sim.chance.ExpFloat64() * float64(sim.cfg.meanPause))
+	if sim.chance.IntN(4) == 0 {
+		pause = time.Duration(sim.chance.Int64N(int64(3 * time.Second)))
 	}
-	w.after(pause, func() {
-		if w.now < w.cfg.lasts && !w.healed {
-			w.act()
-			w.keepActing()
+	sim.after(pause, func() {
+		if sim.now < sim.cfg.duration && !sim.healed {
+			sim.runAction()
+			sim.scheduleActions()
 		}
 	})
 }
 
-// heal ends all faults and lets one controller work, for as long as it takes.
-func (w *World) heal() {
-	w.trace.add("everything heals")
-	w.healed = true
-	w.faults.heal()
-	clear(w.api.leaving)
-	for len(w.instances) > 1 {
-		w.instances[len(w.instances)-1].kill()
+// heal ends all faults and leaves one controller running.
+func (sim *simulator) heal() {
+	sim.trace.add("everything heals")
+	sim.healed = true
+	sim.faults.heal()
+	clear(sim.api.terminating)
+	for len(sim.instances) > 1 {
+		sim.instances[len(sim.instances)-1].kill()
 	}
-	if len(w.instances) == 0 || w.instances[0].cluster != clusterName {
-		for _, inst := range w.instances {
+	if len(sim.instances) == 0 || sim.instances[0].cluster != clusterName {
+		for _, inst := range sim.instances {
 			inst.kill()
 		}
-		w.start(clusterName)
+		sim.start(clusterName)
 	}
-	w.faults.heal()
-	inst := w.instances[0]
-	inst.machine.ahead = 0
-	for _, watch := range []string{watchSecrets, watchRoles, watchPods, watchPolicies} {
+	sim.faults.heal()
+	inst := sim.instances[0]
+	inst.host.ahead = 0
+	for _, watch := range watches {
 		if inst.cache.lost[watch] {
 			inst.cache.relist(watch)
 		}
 	}
 }
 
-func pick[T any](w *World, all []T) T { return all[w.chance.IntN(len(all))] }
+func pick[T any](sim *simulator, all []T) T { return all[sim.chance.IntN(len(all))] }

@@ -16,22 +16,22 @@ import (
 	"time"
 )
 
-// seeds is how many worlds to play; one is the only one to play.
+// The flags of the simulation.
 var (
-	seeds = flag.Int("seeds", 20, "how many seeds to play")
+	seeds = flag.Int("seeds", 20, "how many seeds to simulate")
 	from  = flag.Uint64("from", 1, "the first of them")
-	one   = flag.String("seed", os.Getenv("SEED"), "the one seed to play, with its trace")
-	only  = flag.String("only", "", "the one invariant that fails the one seed")
+	one   = flag.String("seed", os.Getenv("SEED"), "the only seed to simulate, with its trace")
+	only  = flag.String("only", "", "the only invariant that can fail the test")
 	tail  = flag.Int("tail", 100, "how many lines of a failing seed's trace to show at the end")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(400) // a world is small, and makes much garbage
+	debug.SetGCPercent(400) // the heap is small, with much garbage
 	os.Exit(m.Run())
 }
 
-// TestSeeds plays the seeds that the flags say, as many at once as there are processors.
+// TestSeeds simulates the seeds that the flags select, as many in parallel as there are processors.
 func TestSeeds(t *testing.T) {
 	if *one != "" {
 		seed, err := strconv.ParseUint(*one, 10, 64)
@@ -94,7 +94,7 @@ func (s *totals) add(r *Report) {
 	s.simulated += r.Simulated
 }
 
-// print says what was reached.
+// print prints how often invariants, faults and actions occurred.
 func (s *totals) print() {
 	slices.SortFunc(s.failed, func(a, b Violation) int { return cmp.Compare(a.Seed, b.Seed) })
 	for _, i := range Invariants {
@@ -106,7 +106,7 @@ func (s *totals) print() {
 	}
 }
 
-// report fails the test if a seed failed, with all that it takes to see why.
+// report fails the test if a seed failed, and prints its violations and trace.
 func report(t *testing.T, r *Report) {
 	t.Helper()
 	for _, v := range r.Violations {
@@ -114,7 +114,7 @@ func report(t *testing.T, r *Report) {
 	}
 }
 
-// TestReplay requires that a seed plays the same way twice.
+// TestReplay tests that two simulations of a seed are the same.
 func TestReplay(t *testing.T) {
 	for seed := range uint64(6) {
 		a, b := Run(seed+1000, Options{}), Run(seed+1000, Options{Trace: true})

@@ -11,243 +11,258 @@ import (
 	"kube-aws-iam-controller/pkg/secret"
 )
 
-// action is something that can happen, as often as its weight says.
+// action is a random action, with its relative frequency.
 type action struct {
 	name   string
 	weight int
-	do     func(*World)
+	do     func(*simulator)
 }
 
-// actions are all of them.
+// actions are all random actions.
 var actions = []action{
 	{"pod created", 30, createPod},
+	{"pod of ServiceAccount's Secret created", 12, createAccountPod},
+	{"ServiceAccount annotated", 8, annotateAccount},
+	{"ServiceAccount loses its annotation", 3, removeAnnotation},
+	{"ServiceAccount deleted", 4, deleteAccount},
 	{"pod deleted", 14, deletePod},
 	{"pod finished", 5, finishPod},
 	{"right given", 12, giveRight},
 	{"right withdrawn", 8, withdrawRight},
-	{"all rights withdrawn", 1, withdrawAll},
-	{"AWSIAMRole created", 8, createRole},
-	{"AWSIAMRole changed", 6, changeRole},
-	{"AWSIAMRole deleted", 5, deleteRole},
+	{"all rights withdrawn", 1, withdrawAllRights},
+	{"AWSIAMRole created", 8, createAWSIAMRole},
+	{"AWSIAMRole changed", 6, changeAWSIAMRole},
+	{"AWSIAMRole deleted", 5, deleteAWSIAMRole},
 	{"Secret edited", 8, editSecret},
 	{"Secret deleted", 4, deleteSecret},
-	{"foreign Secret created", 2, createForeign},
-	{"foreign Secret deleted", 2, deleteForeign},
+	{"foreign Secret created", 2, createUnmanagedSecret},
+	{"foreign Secret deleted", 2, deleteUnmanagedSecret},
 	{"Secret copied", 2, copySecret},
-	{"Secret edited again and again", 1, editOften},
-	{"another writer", 2, contestSecret},
+	{"Secret edited again and again", 1, editRepeatedly},
+	{"another writer", 2, startRevertingWriter},
 	{"namespace deleted", 1, deleteNamespace},
-	{"fault", 14, fail},
+	{"fault", 14, injectFault},
 	{"restart", 4, restart},
 }
 
-// act lets one thing happen.
-func (w *World) act() {
+// runAction runs one random action.
+func (sim *simulator) runAction() {
 	var sum int
 	for _, a := range actions {
 		sum += a.weight
 	}
-	n := w.chance.IntN(sum)
+	n := sim.chance.IntN(sum)
 	for _, a := range actions {
 		if n -= a.weight; n < 0 {
-			w.Reached["action: "+a.name]++
-			a.do(w)
+			sim.Reached["action: "+a.name]++
+			a.do(sim)
 			return
 		}
 	}
 }
 
-// askable are the roles that tenants ask for; sometimes the controller's own.
-func (w *World) askable() string {
-	if w.chance.IntN(25) == 0 {
-		if !w.cfg.isUser {
-			w.exercised(ownRoleNeverIssued)
+// pickRole returns a role for a tenant to request, which is sometimes the controller's own.
+func (sim *simulator) pickRole() string {
+	if sim.chance.IntN(25) == 0 {
+		if !sim.cfg.isUser {
+			sim.recordCheck(ownRoleNeverIssued)
 		}
 		return ownRole
 	}
-	return pick(w, w.cfg.roles)
+	return pick(sim, sim.cfg.roles)
 }
 
-func createPod(w *World) {
-	ns, sa, role := pick(w, w.cfg.namespaces), pick(w, w.cfg.serviceAccounts), w.askable()
-	if w.api.leaving[ns] {
+func createPod(sim *simulator) {
+	ns, sa, role := pick(sim, sim.cfg.namespaces), pick(sim, sim.cfg.serviceAccounts), sim.pickRole()
+	if sim.api.terminating[ns] {
 		return
 	}
 	mounts := []string{secretPrefix + role}
-	if w.chance.IntN(5) == 0 {
-		mounts = append(mounts, secretPrefix+w.askable())
+	if sim.chance.IntN(5) == 0 {
+		mounts = append(mounts, secretPrefix+sim.pickRole())
 	}
-	if w.chance.IntN(3) > 0 {
+	if sim.chance.IntN(3) > 0 {
 		for _, m := range mounts {
-			w.rbac.give(ns, user(ns, sa), m[len(secretPrefix):])
+			sim.rbac.addGrant(ns, user(ns, sa), m[len(secretPrefix):])
 		}
 	}
-	if len(w.pods.all) < 60 {
-		w.pods.create(ns, sa, mounts...)
+	if len(sim.pods.all) < 60 {
+		sim.pods.create(ns, sa, mounts...)
 	}
 }
 
-// anyPod is one that is there, or nil.
-func (w *World) anyPod() *pod {
-	if len(w.pods.all) == 0 {
+// pickPod returns an existing pod, or nil.
+func (sim *simulator) pickPod() *pod {
+	if len(sim.pods.all) == 0 {
 		return nil
 	}
-	return w.pods.all[pick(w, sorted(w.pods.all))]
+	return sim.pods.all[pick(sim, sorted(sim.pods.all))]
 }
 
-func deletePod(w *World) {
-	if p := w.anyPod(); p != nil {
-		w.pods.remove(p, time.Duration(w.chance.Int64N(int64(40*time.Second))))
+func deletePod(sim *simulator) {
+	if p := sim.pickPod(); p != nil {
+		sim.pods.remove(p, time.Duration(sim.chance.Int64N(int64(40*time.Second))))
 	}
 }
 
-func finishPod(w *World) {
-	if p := w.anyPod(); p != nil && p.running && !p.finished {
-		w.pods.finish(p)
+func finishPod(sim *simulator) {
+	if p := sim.pickPod(); p != nil && p.running && !p.finished {
+		sim.pods.finish(p)
 	}
 }
 
-func giveRight(w *World) {
-	ns := pick(w, w.cfg.namespaces)
-	subject, name, scope := user(ns, pick(w, w.cfg.serviceAccounts)), pick(w, w.cfg.roles), ns
-	switch w.chance.IntN(8) {
+func giveRight(sim *simulator) {
+	ns := pick(sim, sim.cfg.namespaces)
+	subject, name, scope := user(ns, pick(sim, sim.cfg.serviceAccounts)), pick(sim, sim.cfg.roles), ns
+	switch sim.chance.IntN(8) {
 	case 0, 1:
 		subject = group(ns)
 	case 2:
 		scope = "" // a ClusterRoleBinding
 	case 3:
-		name = w.sts.arn(name)
+		name = sim.sts.arn(name)
 	case 4:
 		name = "*"
 	}
-	w.rbac.give(scope, subject, name)
+	sim.rbac.addGrant(scope, subject, name)
 }
 
-func withdrawRight(w *World) {
-	if len(w.rbac.grants) == 0 {
+func withdrawRight(sim *simulator) {
+	if len(sim.rbac.grants) == 0 {
 		return
 	}
-	b := pick(w, sorted(w.rbac.grants))
-	w.rbac.take(b)
-	w.withdrawn(b.Namespace)
+	b := pick(sim, sorted(sim.rbac.grants))
+	sim.rbac.removeGrant(b)
+	sim.scheduleWithdrawnChecks(b.Namespace)
 }
 
-func withdrawAll(w *World) {
-	for _, b := range sorted(w.rbac.grants) {
-		w.rbac.take(b)
+func withdrawAllRights(sim *simulator) {
+	for _, b := range sorted(sim.rbac.grants) {
+		sim.rbac.removeGrant(b)
 	}
-	w.withdrawn("")
+	sim.scheduleWithdrawnChecks("")
 }
 
-// reference is how an AWSIAMRole names a role.
-func (w *World) reference() string {
-	name := w.askable()
-	switch w.chance.IntN(8) {
+// pickReference returns how an AWSIAMRole names a role.
+func (sim *simulator) pickReference() string {
+	name := sim.pickRole()
+	switch sim.chance.IntN(8) {
 	case 0:
 		return "" // invalid
 	case 1:
 		return "arn:aws:iam::210987654321:role/" + name // refused, or of another account
 	case 2, 3:
-		return w.sts.arn(name)
+		return sim.sts.arn(name)
 	case 4:
 		if name == ownRole {
-			return w.sts.arn("a/path/Controller")
+			return sim.sts.arn("a/path/Controller")
 		}
 	}
 	return name
 }
 
-func createRole(w *World) {
-	ns := pick(w, w.cfg.namespaces)
-	name := secretPrefix + pick(w, w.cfg.roles)
-	if w.chance.IntN(3) == 0 {
-		name = pick(w, w.cfg.roles)
+func createAWSIAMRole(sim *simulator) {
+	ns := pick(sim, sim.cfg.namespaces)
+	name := secretPrefix + pick(sim, sim.cfg.roles)
+	switch sim.chance.IntN(9) {
+	case 0, 1, 2:
+		name = pick(sim, sim.cfg.roles)
+	case 3: // rejected
+		name = accountSecret(pick(sim, sim.cfg.serviceAccounts))
 	}
 	r := &v1.AWSIAMRole{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: map[string]string{"team": ns}}}
-	r.Spec.RoleReference = w.reference()
-	if w.api.roles[key{Namespace: ns, Name: name}] != nil {
+	r.Spec.RoleReference = sim.pickReference()
+	if sim.api.roles[key{Namespace: ns, Name: name}] != nil {
 		return
 	}
-	if w.chance.IntN(2) == 0 && r.Spec.RoleReference != "" {
-		w.rbac.give(ns, group(ns), r.Spec.RoleReference)
+	if sim.chance.IntN(2) == 0 && r.Spec.RoleReference != "" {
+		sim.rbac.addGrant(ns, group(ns), r.Spec.RoleReference)
 	}
-	w.trace.add("AWSIAMRole %s/%s of %q", ns, name, r.Spec.RoleReference)
-	_ = w.api.put(r)
+	sim.trace.add("AWSIAMRole %s/%s of %q", ns, name, r.Spec.RoleReference)
+	_ = sim.api.put(r)
 }
 
-// anyRole is a copy of an AWSIAMRole that is there, or nil.
-func (w *World) anyRole() *v1.AWSIAMRole {
-	if len(w.api.roles) == 0 {
+// pickAWSIAMRole returns a copy of an existing AWSIAMRole, or nil.
+func (sim *simulator) pickAWSIAMRole() *v1.AWSIAMRole {
+	if len(sim.api.roles) == 0 {
 		return nil
 	}
-	return w.api.roles[pick(w, sorted(w.api.roles))].DeepCopy()
+	return sim.api.roles[pick(sim, sorted(sim.api.roles))].DeepCopy()
 }
 
-func changeRole(w *World) {
-	r := w.anyRole()
+func changeAWSIAMRole(sim *simulator) {
+	r := sim.pickAWSIAMRole()
 	if r == nil {
 		return
 	}
-	switch w.chance.IntN(3) {
+	switch sim.chance.IntN(3) {
 	case 0:
-		r.Spec.RoleReference = w.reference()
+		r.Spec.RoleReference = sim.pickReference()
 	case 1:
-		r.Spec.RoleSessionDuration = 900 + w.chance.Int64N(2700)
+		r.Spec.RoleSessionDuration = 900 + sim.chance.Int64N(2700)
 	default:
-		r.Labels = map[string]string{"team": strconv.Itoa(w.chance.IntN(5)), secret.OwnerLabel: "me"}
+		r.Labels = map[string]string{"team": strconv.Itoa(sim.chance.IntN(5)), secret.OwnerLabel: "me"}
 	}
-	w.trace.add("AWSIAMRole %s/%s is now of %q for %d s", r.Namespace, r.Name, r.Spec.RoleReference, r.Spec.RoleSessionDuration)
-	_ = w.api.put(r)
+	sim.trace.add("AWSIAMRole %s/%s is now of %q for %d s", r.Namespace, r.Name, r.Spec.RoleReference, r.Spec.RoleSessionDuration)
+	_ = sim.api.put(r)
 }
 
-func deleteRole(w *World) {
-	if r := w.anyRole(); r != nil {
-		w.trace.add("AWSIAMRole %s/%s is deleted", r.Namespace, r.Name)
-		w.api.remove(r)
+func deleteAWSIAMRole(sim *simulator) {
+	if r := sim.pickAWSIAMRole(); r != nil {
+		sim.trace.add("AWSIAMRole %s/%s is deleted", r.Namespace, r.Name)
+		sim.api.remove(r)
 	}
 }
 
-// anySecret is a copy of a Secret that is there, or nil.
-func (w *World) anySecret() *corev1.Secret {
-	if len(w.api.secrets) == 0 {
+// pickSecret returns a copy of an existing Secret, or nil.
+func (sim *simulator) pickSecret() *corev1.Secret {
+	if len(sim.api.secrets) == 0 {
 		return nil
 	}
-	return w.api.secrets[pick(w, sorted(w.api.secrets))].DeepCopy()
+	return sim.api.secrets[pick(sim, sorted(sim.api.secrets))].DeepCopy()
 }
 
-func deleteSecret(w *World) {
-	if s := w.anySecret(); s != nil {
-		w.tamper("is deleted", s, func() { w.api.remove(s) })
+func deleteSecret(sim *simulator) {
+	if s := sim.pickSecret(); s != nil {
+		sim.editAsOther("is deleted", s, func() { sim.api.remove(s) })
 	}
 }
 
-func createForeign(w *World) {
+// pickSecretName returns the name of a Secret that pods can ask for.
+func (sim *simulator) pickSecretName() string {
+	if sim.chance.IntN(4) == 0 {
+		return accountSecret(pick(sim, sim.cfg.serviceAccounts))
+	}
+	return secretPrefix + pick(sim, sim.cfg.roles)
+}
+
+func createUnmanagedSecret(sim *simulator) {
 	s := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pick(w, w.cfg.namespaces), Name: secretPrefix + pick(w, w.cfg.roles)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: pick(sim, sim.cfg.namespaces), Name: sim.pickSecretName()},
 		Type:       corev1.SecretTypeOpaque, Data: map[string][]byte{"mine": []byte("alone")},
 	}
-	if w.api.get(s) == nil {
-		w.tamper("is created by its user", s, func() { _ = w.api.put(s) })
+	if sim.api.get(s) == nil {
+		sim.editAsOther("is created by its user", s, func() { _ = sim.api.put(s) })
 	}
 }
 
-func deleteForeign(w *World) {
-	for _, name := range sorted(w.api.secrets) {
-		if s := w.api.secrets[name]; !managed(s) {
-			w.tamper("is deleted by its user", s, func() { w.api.remove(s) })
+func deleteUnmanagedSecret(sim *simulator) {
+	for _, name := range sorted(sim.api.secrets) {
+		if s := sim.api.secrets[name]; !managed(s) {
+			sim.editAsOther("is deleted by its user", s, func() { sim.api.remove(s) })
 			return
 		}
 	}
 }
 
-// copySecret is a tool that puts a Secret into another namespace as well.
-func copySecret(w *World) {
-	s := w.anySecret()
+// copySecret simulates a tool that copies a Secret to another namespace.
+func copySecret(sim *simulator) {
+	s := sim.pickSecret()
 	if s == nil {
 		return
 	}
-	s.Namespace, s.OwnerReferences, s.UID = pick(w, w.cfg.namespaces), nil, ""
-	if w.api.get(s) == nil && !w.api.leaving[s.Namespace] {
-		w.tamper("is a copy", s, func() { _ = w.api.put(s) })
+	s.Namespace, s.OwnerReferences, s.UID = pick(sim, sim.cfg.namespaces), nil, ""
+	if sim.api.get(s) == nil && !sim.api.terminating[s.Namespace] {
+		sim.editAsOther("is a copy", s, func() { _ = sim.api.put(s) })
 	}
 }

@@ -11,20 +11,22 @@ import (
 	"github.com/go-logr/logr/funcr"
 )
 
-// trace is all that happened. Its hash is always there, its lines only if they are to be kept.
+// trace records all that happens: always as a hash, and as lines if keep is true.
 type trace struct {
-	w     *World
+	sim   *simulator
 	sum   hash.Hash64
 	keep  bool
 	lines []string
 }
 
-func newTrace(w *World, keep bool) *trace { return &trace{w: w, sum: fnv.New64a(), keep: keep} }
+func newTrace(sim *simulator, keep bool) *trace {
+	return &trace{sim: sim, sum: fnv.New64a(), keep: keep}
+}
 
-// add notes one thing that happened.
+// add records one thing that happened.
 func (t *trace) add(format string, args ...any) {
-	if t.w.killing != nil {
-		return // what a dead process does
+	if t.sim.killing != nil {
+		return // a dead process does nothing
 	}
 	line := t.line(format, args...)
 	_, _ = t.sum.Write([]byte(line))
@@ -34,10 +36,10 @@ func (t *trace) add(format string, args ...any) {
 }
 
 func (t *trace) line(format string, args ...any) string {
-	return fmt.Sprintf("%12s ", t.w.now.Round(time.Millisecond)) + fmt.Sprintf(format, args...)
+	return fmt.Sprintf("%12s ", t.sim.now.Round(time.Millisecond)) + fmt.Sprintf(format, args...)
 }
 
-// logger takes in what the controller logs, if lines are kept; it does not count for the hash.
+// logger returns a logger that adds to the lines, and not to the hash.
 func (t *trace) logger(number int, k key) logr.Logger {
 	if !t.keep {
 		return logr.Discard()
@@ -45,7 +47,7 @@ func (t *trace) logger(number int, k key) logr.Logger {
 	return funcr.New(func(_, args string) { t.lines = append(t.lines, t.line("%d %s: log %s", number, k, args)) }, funcr.Options{Verbosity: 1})
 }
 
-// tail returns the last lines, and before those as many of the ones that are about something.
+// tail returns the last n lines, and before them up to n earlier ones that contain about.
 func (t *trace) tail(n int, about string) string {
 	var some []string
 	last := max(0, len(t.lines)-n)

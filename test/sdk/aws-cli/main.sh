@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks STS every second who it is, and prints the outcome, one line for each call.
+# Calls GetCallerIdentity every second, and prints the outcome, a line for each call.
 export PYTHONPATH=/sdk/site
 while :; do
 	if answer=$(@python@ -m awscli sts get-caller-identity --query Arn --output text 2>&1); then

@@ -1,4 +1,4 @@
-// Command go-v1 asks STS every second who it is, and prints the outcome, one line for each call.
+// Command go-v1 calls GetCallerIdentity every second, and prints the outcome, a line for each call.
 package main
 
 import (

@@ -1,6 +1,6 @@
 import software.amazon.awssdk.services.sts.StsClient;
 
-/** Asks STS every second who it is, and prints the outcome, one line for each call. */
+/** Calls GetCallerIdentity every second, and prints the outcome, a line for each call. */
 public class Main {
 	public static void main(String[] args) throws InterruptedException {
 		StsClient client = StsClient.create();

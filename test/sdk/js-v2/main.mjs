@@ -1,4 +1,4 @@
-// Asks STS every second who it is, and prints the outcome, one line for each call.
+// Calls GetCallerIdentity every second, and prints the outcome, a line for each call.
 import { setTimeout } from "node:timers/promises";
 import STS from "aws-sdk/clients/sts.js";
 

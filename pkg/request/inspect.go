@@ -1,0 +1,138 @@
+package request
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+
+	"kube-aws-iam-controller/pkg/secret/keys"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// volumeSecret is one Secret in one volume, merged from all sources of the volume that list it.
+type volumeSecret struct {
+	volume  string
+	request *Request
+	// optional is true if all sources are optional.
+	optional bool
+	// process is true if the volume contains credentials.process.
+	process bool
+	// jsonPath is the path of credentials.json within the volume, or empty if it is not there.
+	jsonPath string
+}
+
+// addSource merges one source of the volume.
+func (s *volumeSecret) addSource(source *projection) {
+	s.optional = s.optional && source.optional
+	if len(source.items) == 0 {
+		s.process, s.jsonPath = true, keys.CredentialsJSON
+	}
+	for i := range source.items {
+		switch item := &source.items[i]; item.Key {
+		case keys.CredentialsProcess:
+			s.process = true
+		case keys.CredentialsJSON:
+			s.jsonPath = item.Path
+		}
+	}
+}
+
+// mounts are all mounts of one volume in one container.
+type mounts struct {
+	container string
+	paths     []string // cleaned, without mounts of a subPath
+	subPath   bool     // whether there is a mount of a subPath
+}
+
+// addMounts fills the values of volumes, whose keys are the names of the volumes to look at, in the
+// order of the pod's containers.
+func addMounts(pod *corev1.Pod, volumes map[string][]mounts) {
+	for container := range containers(pod) {
+		index := map[string]int{} // of this container's entry in volumes, by volume
+		for i := range container.VolumeMounts {
+			mount := &container.VolumeMounts[i]
+			all, ok := volumes[mount.Name]
+			if !ok {
+				continue
+			}
+			at, seen := index[mount.Name]
+			if !seen {
+				at = len(all)
+				index[mount.Name] = at
+				all = append(all, mounts{container: container.Name})
+				volumes[mount.Name] = all
+			}
+			if mount.SubPath != "" || mount.SubPathExpr != "" {
+				all[at].subPath = true
+			} else {
+				all[at].paths = append(all[at].paths, path.Clean(mount.MountPath))
+			}
+		}
+	}
+}
+
+// warnAboutVolumes adds warnings about volumes in which credentials can arrive late, are never
+// updated, or are not found.
+func warnAboutVolumes(pod *corev1.Pod, secrets []*volumeSecret, mountPath string) {
+	volumes := map[string][]mounts{}
+	for _, s := range secrets {
+		volumes[s.volume] = nil
+	}
+	addMounts(pod, volumes)
+	for _, s := range secrets {
+		if s.optional {
+			s.request.warn(OptionalSecret, "volume %s takes Secret %s as optional: "+
+				"the pod may start before its credentials exist; remove \"optional\"",
+				quoted(s.volume), quoted(s.request.Secret))
+		}
+		s.warnAboutMounts(volumes[s.volume], mountPath)
+	}
+}
+
+// warnAboutMounts adds warnings about the mounts of the volume. A container that has one correct
+// mount gets no warning about its others. A volume without one of the two files is used in a way
+// that is not known here, so there are no warnings about its mounts.
+func (s *volumeSecret) warnAboutMounts(all []mounts, mountPath string) {
+	hasBothFiles := s.process && s.jsonPath != ""
+	correct, dir := correctMount(s.jsonPath, mountPath)
+	for i := range all {
+		m := &all[i]
+		if len(m.paths) > 0 && (!hasBothFiles || slices.Contains(m.paths, correct)) {
+			continue
+		}
+		if m.subPath {
+			s.request.warn(NeverRefreshed, "container %s mounts Secret %s with subPath: "+
+				"the kubelet never updates such a file, and its credentials expire; mount the whole volume at %s",
+				quoted(m.container), quoted(s.request.Secret), mountPath)
+		}
+		if len(m.paths) > 0 {
+			s.request.warn(MountPathMismatch, "container %s has the files of Secret %s in %s, "+
+				"but its %s looks for them in %s: mount it there, or give the container a credential_process of its own",
+				quoted(m.container), quoted(s.request.Secret), shorten(path.Join(m.paths[0], dir), maxQuoted),
+				keys.CredentialsProcess, mountPath)
+		}
+	}
+}
+
+// correctMount returns the path at which to mount a volume that has credentials.json at jsonPath,
+// so that credentials.process finds that file in mountPath, or an empty string if there is no such
+// path. dir is the directory of credentials.json within the volume, cut for a message.
+func correctMount(jsonPath, mountPath string) (correct, dir string) {
+	jsonPath = path.Join("/", jsonPath)
+	dir = shorten(path.Dir(jsonPath), maxQuoted)
+	correct, ok := strings.CutSuffix(path.Join(mountPath, keys.CredentialsJSON), jsonPath)
+	if !ok {
+		return "", dir
+	}
+	return cmp.Or(correct, "/"), dir
+}
+
+// warnAboutEnvironment adds a warning about a container that reads the Secret into its environment.
+func (r *Request) warnAboutEnvironment(container string) {
+	r.warn(NeverRefreshed, "container %s takes Secret %s into environment variables, "+
+		"which never change while it runs: its credentials expire; "+
+		"mount the Secret as a volume and set AWS_SHARED_CREDENTIALS_FILE",
+		quoted(container), quoted(r.Secret))
+}

@@ -1,0 +1,140 @@
+// Package request reads which IAM roles a Pod, an AWSIAMRole or a ServiceAccount asks for, through
+// which Secrets, and what in the object will not work. It is pure: it does no I/O.
+package request
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// SecretPrefix begins the name of every Secret through which a pod asks for a role. The rest of the
+// name is the role's.
+const SecretPrefix = "aws-iam-"
+
+// ServiceAccountPrefix begins the name of every Secret through which a pod asks for the role of its
+// ServiceAccount. The rest of the name is the ServiceAccount's.
+const ServiceAccountPrefix = "aws-iam."
+
+// injectedPrefix begins the names of the Secrets that injection mounts for roles whose names no
+// Secret can have.
+const injectedPrefix = "aws-role."
+
+// source is the kind of object that a Request comes from.
+type source int
+
+const (
+	pod source = iota
+	awsIAMRole
+	serviceAccount
+)
+
+// Request is what one object asks for: one Secret with the credentials of one role.
+type Request struct {
+	// Secret is the name of the Secret, which is in the object's namespace.
+	Secret string
+	// Role is the role's name or ARN, as the object has it. It is empty if a pod asks for the
+	// Secret of its ServiceAccount, whose annotations say which role that is.
+	Role string
+	// Duration is the session duration; 0 selects the controller's default.
+	Duration time.Duration
+	// Audience is the audience of the ServiceAccount's web identity tokens; if it is empty, the
+	// controller's default is.
+	Audience string
+	// Keys adds the three credentials to the Secret as keys of their own.
+	Keys bool
+	// Warnings are the mistakes in the object that keep it from using the Secret: at most
+	// maxWarnings, without duplicates.
+	Warnings []Warning
+
+	source source
+	// invalid is why the request is rejected, or empty.
+	invalid string
+}
+
+// FromSeed returns what the Secret of the controller's own credentials asks for: the role that it
+// is named after or, if it has another name, the controller's own.
+func FromSeed(secret, ownRole string) Request {
+	named, ok := strings.CutPrefix(secret, SecretPrefix)
+	if !ok {
+		named = ownRole
+	}
+	return Request{Secret: secret, Role: named}
+}
+
+// Warning is a mistake that only the object's author can correct. It becomes a Warning event.
+type Warning struct {
+	// Reason is the event's reason: NeverRefreshed, OptionalSecret, MountPathMismatch or
+	// InvalidRole.
+	Reason string
+	// Note is the event's note: what is wrong, in which container, and what to do.
+	Note string
+}
+
+// maxWarnings limits the Warnings of one Request.
+const maxWarnings = 8
+
+// warn adds a Warning unless the Request has the same one already, or maxWarnings of them. It
+// formats the note only if there is room, as a pod can cause any number of warnings.
+func (r *Request) warn(reason, format string, args ...any) {
+	if len(r.Warnings) == maxWarnings {
+		return
+	}
+	w := Warning{reason, fmt.Sprintf(format, args...)}
+	if !slices.Contains(r.Warnings, w) {
+		r.Warnings = append(r.Warnings, w)
+	}
+}
+
+// The reasons of a Warning.
+const (
+	NeverRefreshed    = "NeverRefreshed"
+	OptionalSecret    = "OptionalSecret"
+	MountPathMismatch = "MountPathMismatch"
+	// TooManySecrets is InvalidRole, the reason of all events about requests that are rejected.
+	TooManySecrets = "InvalidRole"
+)
+
+// maxSecretName is the length of the longest valid Secret name, in bytes. Source: "Object Names and
+// IDs" in the Kubernetes documentation. A name that is cut to it ends in an ellipsis, which makes
+// it invalid.
+const maxSecretName = validation.DNS1123SubdomainMaxLength
+
+// Validate returns an error if the request can never be served. A pod can name a Secret that no API
+// server accepts, and would then wait forever. Source of what a valid name is: "Object Names and
+// IDs" in the Kubernetes documentation.
+func (r Request) Validate() error {
+	if r.invalid != "" {
+		return errors.New(r.invalid)
+	}
+	if r.source == awsIAMRole && r.Role == "" {
+		return errors.New("spec.roleReference is missing: name the role, or give its ARN")
+	}
+	if r.source == pod && IsOfServiceAccount(r.Secret) {
+		return r.validateServiceAccountSecret()
+	}
+	if r.Role == "" {
+		return fmt.Errorf("secret name %s names no role: write %s<role>", quoted(r.Secret), SecretPrefix)
+	}
+	if problems := validation.IsDNS1123Subdomain(r.Secret); len(problems) > 0 {
+		return fmt.Errorf("no Secret can be called %s (%s): a role whose name has upper-case letters, a path or one of _+=,@ "+
+			"needs an AWSIAMRole resource, whose name the pod then mounts", quoted(r.Secret), strings.Join(problems, "; "))
+	}
+	return nil
+}
+
+// validateServiceAccountSecret is Validate of a pod's request for the Secret of its ServiceAccount.
+func (r Request) validateServiceAccountSecret() error {
+	if r.ServiceAccount() == "" {
+		return fmt.Errorf("secret name %s names no ServiceAccount: write %s<serviceaccount>", quoted(r.Secret), ServiceAccountPrefix)
+	}
+	if problems := validation.IsDNS1123Subdomain(r.Secret); len(problems) > 0 {
+		return fmt.Errorf("no Secret can be called %s (%s): write %s and the name of the pod's ServiceAccount",
+			quoted(r.Secret), strings.Join(problems, "; "), ServiceAccountPrefix)
+	}
+	return nil
+}

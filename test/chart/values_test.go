@@ -1,0 +1,312 @@
+package chart_test
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	chartcommon "helm.sh/helm/v4/pkg/chart/common"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// every flag that the chart has no value for: it sets them itself, or they make no sense in a pod.
+var own = []string{
+	"leader-elect", "metrics-bind-address", "health-probe-bind-address", "seed-secret", "metrics-secure", "kubeconfig", "version",
+	"roles-anywhere-trust-anchor-arn", "roles-anywhere-profile-arn", "roles-anywhere-role-arn", "roles-anywhere-certificate-dir",
+	"service-account-identity", "web-identity-audience",
+}
+
+// TestFlags checks that the schema takes the program's flags, no more and no fewer.
+func TestFlags(t *testing.T) {
+	text, err := os.ReadFile(folder + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Flags struct{ Properties map[string]any }
+		}
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	usage := string(goRun(t, "-C", "../..", "run", "./cmd/"+name, "--help"))
+	for _, found := range regexp.MustCompile(`(?m)^ +--([a-z-]+)`).FindAllStringSubmatch(usage, -1) {
+		flags = append(flags, found[1])
+		if schema.Properties.Flags.Properties[found[1]] == nil && !slices.Contains(own, found[1]) {
+			t.Errorf("values.schema.json lacks the program's flag %s", found[1])
+		}
+	}
+	for flag := range schema.Properties.Flags.Properties {
+		if !slices.Contains(flags, flag) {
+			t.Errorf("values.schema.json has flags.%s, and the program has not", flag)
+		}
+		if slices.Contains(own, flag) {
+			t.Errorf("values.schema.json has flags.%s, which the chart sets itself", flag)
+		}
+	}
+}
+
+const allFlags = `
+flags:
+  apiserver: https://10.0.0.1:6443
+  assume-role: hub
+  authorization-mode: [RBAC, Namespace]
+  base-role-arn: arn:aws-cn:iam::123456789012:role/pods
+  cluster-name: prod
+  debug: true
+  dry-run-authorization: true
+  external-id: "{cluster}/{namespace}"
+  max-concurrent-reconciles: 100000
+  mount-path: /meta/aws
+  namespace: [payments, orders]
+  refresh-limit: 10m
+  session-duration: 1h30m
+  session-tags: [eks-cluster-name, kubernetes-namespace]
+  sts-qps: 0.5
+  unused-grace-period: 0s
+  zap-devel: false
+  zap-encoder: console
+  zap-log-level: 3
+  zap-stacktrace-level: panic
+  zap-time-encoding: iso8601
+`
+
+// TestFlagsReachTheProgram gives all flags by values, and has the program read the arguments that
+// come of it.
+func TestFlagsReachTheProgram(t *testing.T) {
+	var args []string
+	for _, object := range helm(t, home, read(t, allFlags)) {
+		if object.GetKind() == "Deployment" {
+			args = argsOf(t, object)
+		}
+	}
+	goRun(t, slices.Concat([]string{"-C", "../..", "run", "./cmd/" + name}, args, []string{"--version"})...)
+	for _, arg := range []string{
+		"--authorization-mode=RBAC,Namespace", "--debug=true", "--max-concurrent-reconciles=100000", "--sts-qps=0.5",
+		"--external-id={cluster}/{namespace}", "--zap-devel=false", "--zap-log-level=3",
+	} {
+		if !slices.Contains(args, arg) {
+			t.Errorf("%s is not among %q", arg, args)
+		}
+	}
+}
+
+// TestToggles checks what values leave out or put in.
+func TestToggles(t *testing.T) {
+	const podPolicy, secretPolicy = "ValidatingAdmissionPolicy/kube-aws-iam-controller-pod-role", "ValidatingAdmissionPolicy/kube-aws-iam-controller-secret-label"
+	const crd, monitor = "CustomResourceDefinition/awsiamroles.zalando.org", "PodMonitor/" + name
+	const ownSecret, token = "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-secret", "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-token"
+	const tokens = "ClusterRoleBinding/kube-aws-iam-controller-serviceaccount-token"
+	const network, reader = "NetworkPolicy/" + name, "ClusterRole/" + name + "-metrics-reader"
+	for _, test := range []struct {
+		values        string
+		with, without []string
+	}{
+		{"", []string{podPolicy, secretPolicy, ownSecret, crd}, []string{monitor, network, reader, token, tokens}},
+		{"serviceAccountIdentity: web-identity", []string{podPolicy, ownSecret, token, tokens}, nil},
+		{"networkPolicy: {enabled: true}", []string{network}, []string{reader}},
+		{"metrics: {secure: true}", []string{reader}, []string{network}},
+		{"flags: {authorization-mode: [RBAC]}", []string{podPolicy}, nil},
+		{"flags: {authorization-mode: [Namespace]}", []string{secretPolicy, ownSecret}, []string{podPolicy}},
+		{"flags: {authorization-mode: [RBAC, AlwaysAllow]}", []string{secretPolicy, ownSecret}, []string{podPolicy}},
+		{"admission: {pods: false}", []string{secretPolicy, ownSecret}, []string{podPolicy}},
+		{"admission: {serviceAccounts: false}", []string{podPolicy, secretPolicy}, []string{ownSecret}},
+		{"admission: {secrets: false}", []string{podPolicy}, []string{secretPolicy}},
+		{"crd: {install: false}", nil, []string{crd}},
+		{"podMonitor: {enabled: true}", []string{monitor}, nil},
+	} {
+		var has []string
+		for _, object := range helm(t, home, read(t, test.values)) {
+			has = append(has, object.GetKind()+"/"+object.GetName())
+			if object.GetKind() == "CustomResourceDefinition" && object.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+				t.Error("uninstalling the chart deletes the CRD and with it all AWSIAMRoles")
+			}
+		}
+		for _, object := range test.with {
+			if !slices.Contains(has, object) {
+				t.Errorf("%q has no %s", test.values, object)
+			}
+		}
+		for _, object := range test.without {
+			if slices.Contains(has, object) {
+				t.Errorf("%q has %s", test.values, object)
+			}
+		}
+	}
+}
+
+// TestLease checks that the controller has the right to the Lease that it will ask for, as
+// controllers/lease.go names it, and no other.
+func TestLease(t *testing.T) {
+	for values, lease := range map[string]string{
+		"": name,
+		"flags: {namespace: [payments, orders, payments, kube-system]}": fmt.Sprintf("%s-%.4x", name, sha256.Sum256([]byte("kube-system,orders,payments"))),
+	} {
+		var named []any
+		for _, object := range helm(t, home, read(t, values)) {
+			if object.GetKind() != "Role" || object.GetName() != name {
+				continue
+			}
+			rules, _, err := unstructured.NestedSlice(object.Object, "rules")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, each := range rules {
+				rule, _ := each.(map[string]any)
+				names, _ := rule["resourceNames"].([]any)
+				named = append(named, names...)
+			}
+		}
+		if !slices.Equal(named, []any{lease}) {
+			t.Errorf("%q: it may take %q and not %q", values, named, lease)
+		}
+	}
+}
+
+// TestPodValues checks that what values say of the pod is in the Deployment.
+func TestPodValues(t *testing.T) {
+	said := map[string]any{}
+	for _, object := range helm(t, home, read(t, `
+image: {repository: registry.example.org/it, tag: v1, digest: "sha256:`+strings.Repeat("0a", 32)+`", pullPolicy: Always}
+imagePullSecrets: [{name: registry}]
+replicas: 1
+resources: {limits: {memory: 1Gi}}
+goMemLimit: 900MiB
+priorityClassName: mine
+nodeSelector: {kubernetes.io/os: null, disk: ssd}
+tolerations: [{key: mine, operator: Exists}]
+affinity: {nodeAffinity: {}}
+podLabels: {team: us, application: theirs}
+podAnnotations: {note: this, prometheus.io/port: "1"}
+serviceAccount: {annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::123456789012:role/mine"}}
+ports: {metrics: 9100, health: 9101}
+aws: {identity: seed}
+serviceAccountIdentity: web-identity
+flags: {mount-path: /meta/aws, namespace: [kube-system]}
+`)) {
+		said[object.GetKind()] = object.Object
+	}
+	for path, want := range map[string]string{
+		"Deployment spec replicas":                                         "1",
+		"Deployment spec template metadata labels":                         `{"application":"kube-aws-iam-controller","team":"us"}`,
+		"Deployment spec template metadata annotations note":               `"this"`,
+		"Deployment spec template metadata annotations prometheus.io/port": `"9100"`,
+		"Deployment spec template spec imagePullSecrets":                   `[{"name":"registry"}]`,
+		"Deployment spec template spec priorityClassName":                  `"mine"`,
+		"Deployment spec template spec nodeSelector":                       `{"disk":"ssd"}`,
+		"Deployment spec template spec tolerations":                        `[{"key":"mine","operator":"Exists"}]`,
+		"Deployment spec template spec affinity":                           `{"nodeAffinity":{}}`,
+		"Deployment spec template spec containers 0 image":                 `"registry.example.org/it@sha256:` + strings.Repeat("0a", 32) + `"`,
+		"Deployment spec template spec containers 0 imagePullPolicy":       `"Always"`,
+		"Deployment spec template spec containers 0 args": `["--leader-elect","--metrics-bind-address=:9100","--health-probe-bind-address=:9101",` +
+			`"--seed-secret=kube-system/aws-iam-kube-aws-iam-controller","--service-account-identity=web-identity","--mount-path=/meta/aws","--namespace=kube-system"]`,
+		"Deployment spec template spec containers 0 env 3":            `{"name":"GOMEMLIMIT","value":"900MiB"}`,
+		"Deployment spec template spec containers 0 ports":            `[{"containerPort":9100,"name":"metrics"},{"containerPort":9101,"name":"health"}]`,
+		"Deployment spec template spec containers 0 resources limits": `{"memory":"1Gi"}`,
+		"Deployment spec template spec containers 0 volumeMounts":     `[{"mountPath":"/meta/aws","name":"seed","readOnly":true}]`,
+		"ServiceAccount metadata annotations":                         `{"eks.amazonaws.com/role-arn":"arn:aws:iam::123456789012:role/mine"}`,
+	} {
+		var at any = said
+		for step := range strings.FieldsSeq(path) {
+			switch here := at.(type) {
+			case map[string]any:
+				at = here[step]
+			case []any:
+				i, err := strconv.Atoi(step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = here[i]
+			}
+		}
+		if got, err := json.Marshal(at); err != nil || string(got) != want {
+			t.Errorf("%s is %s and not %s", path, got, want)
+		}
+	}
+}
+
+// TestBadValues checks that helm reports mistakes, with their place, before a pod fails.
+func TestBadValues(t *testing.T) {
+	for values, place := range map[string]string{
+		"identity: seed":                                                               "identity",
+		"aws: {identity: irsa}":                                                        "/aws/identity",
+		"aws: {identity: seed-awsiamrole}":                                             "/aws/identity",
+		"aws: {identity: seed, seedSecret: Seed}":                                      "/aws/seedSecret",
+		"{aws: {identity: instance-role}, networkPolicy: {enabled: true}}":             "node's network",
+		"aws: {identity: web-identity}":                                                "/aws/roleARN",
+		"aws: {identity: seed, roleARN: 'arn:aws:iam::123456789012:role/r'}":           "/aws/roleARN",
+		"aws: {identity: web-identity, roleARN: 'arn:aws:iam::1234:role/r'}":           "/aws/roleARN",
+		"aws: {identity: web-identity, roleARN: 'arn:aws:iam::123456789012:user/r'}":   "/aws/roleARN",
+		"aws: {identity: roles-anywhere, roleARN: 'arn:aws:iam::123456789012:role/r'}": "/aws/rolesAnywhere/",
+		"aws: {rolesAnywhere: {trustAnchorARN: 'arn:aws:iam::123456789012:role/r'}}":   "/aws/rolesAnywhere/trustAnchorARN",
+		"aws: {region: Frankfurt}":                                                     "/aws/region",
+		"aws: {env: {aws-region: x}}":                                                  "aws-region",
+		"aws: {env: {AWS_MAX_ATTEMPTS: 3}}":                                            "/aws/env/AWS_MAX_ATTEMPTS",
+		"aws: {baseRoleARN: x}":                                                        "baseRoleARN",
+		"flags: {base-role-arn: orders}":                                               "/flags/base-role-arn",
+		"flags: {base-role-arn: \"arn:aws:iam::123456789012:role/' + 'x\"}":            "/flags/base-role-arn",
+		"flags: {baseRoleARN: x}":                                                      "baseRoleARN",
+		"flags: {leader-elect: false}":                                                 "leader-elect",
+		"flags: {seed-secret: a/b}":                                                    "seed-secret",
+		"flags: {session-duration: 3600}":                                              "/flags/session-duration",
+		"flags: {authorization-mode: RBAC}":                                            "/flags/authorization-mode",
+		"flags: {authorization-mode: [ABAC]}":                                          "/flags/authorization-mode",
+		"flags: {authorization-mode: []}":                                              "/flags/authorization-mode",
+		"flags: {namespace: [Payments]}":                                               "/flags/namespace",
+		"flags: {external-id: '{cluster} it'}":                                         "/flags/external-id",
+		"flags: {debug: 'yes'}":                                                        "/flags/debug",
+		"flags: {sts-qps: 0}":                                                          "/flags/sts-qps",
+		"image: {tag: 'a b'}":                                                          "/image/tag",
+		"image: {digest: latest}":                                                      "/image/digest",
+		"image: {pullPolicy: Sometimes}":                                               "/image/pullPolicy",
+		"replicas: '2'":                                                                "/replicas",
+		"ports: {metrics: 80000}":                                                      "/ports/metrics",
+		"podLabels: {a: 1}":                                                            "/podLabels/a",
+		"resources: {limit: {}}":                                                       "limit",
+		"{aws: {identity: seed}, flags: {namespace: [payments]}}":                      "flags.namespace must contain kube-system",
+		"admission: true":                                                              "/admission",
+		"serviceAccountIdentity: irsa":                                                 "/serviceAccountIdentity",
+		"webIdentityAudiences: sts.amazonaws.com":                                      "/webIdentityAudiences",
+		"webIdentityAudiences: []":                                                     "/webIdentityAudiences",
+		"webIdentityAudiences: ['https://kubernetes.default.svc.cluster.local']":       "/webIdentityAudiences/0",
+		"webIdentityAudiences: [\"x', 'y\"]":                                           "/webIdentityAudiences/0",
+	} {
+		_, err := template(t, home, read(t, values))
+		if err == nil || !strings.Contains(err.Error(), place) {
+			t.Errorf("%s is not refused for %s: %v", values, place, err)
+		}
+	}
+}
+
+// read reads values as a user writes them.
+func read(t *testing.T, text string) map[string]any {
+	t.Helper()
+	values, err := chartcommon.ReadValues([]byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return values
+}
+
+// argsOf are the controller's arguments.
+func argsOf(t *testing.T, deployment *unstructured.Unstructured) []string {
+	t.Helper()
+	containers, _, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
+	if err != nil || len(containers) != 1 {
+		t.Fatal(err)
+	}
+	container, _ := containers[0].(map[string]any)
+	args, _, err := unstructured.NestedStringSlice(container, "args")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return args
+}

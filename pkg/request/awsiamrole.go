@@ -101,7 +101,7 @@ func sizeOf(labels map[string]string) int {
 // nameProblem returns why an AWSIAMRole of this name is rejected, or an empty string. The Secret of
 // a ServiceAccount is for that ServiceAccount alone, and an AWSIAMRole's for the whole namespace.
 func nameProblem(name string) string {
-	for _, prefix := range []string{ServiceAccountPrefix, injectedPrefix} {
+	for _, prefix := range []string{ServiceAccountPrefix, EscapedPrefix} {
 		if strings.HasPrefix(name, prefix) {
 			return fmt.Sprintf("the name begins with %s, as those of Secrets do that pods ask for by annotations: give the AWSIAMRole another name", prefix)
 		}

@@ -73,10 +73,7 @@ func (c *collector) add(secret string) *Request {
 		return nil
 	}
 	secret = strings.Clone(secret) // so that the Request does not keep the pod in memory
-	r := &Request{Secret: secret}
-	if role, ok := strings.CutPrefix(secret, SecretPrefix); ok {
-		r.Role = role
-	}
+	r := &Request{Secret: secret, Role: roleOf(secret)}
 	r.checkServiceAccount(written, c.serviceAccount)
 	c.bySecret[secret] = r
 	c.first = cmp.Or(c.first, r)

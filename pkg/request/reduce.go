@@ -51,5 +51,5 @@ func reduceVolumes(all []corev1.Volume) []corev1.Volume {
 
 // isRequest reports whether a reference to a Secret of this name asks for a role.
 func isRequest(secret string) bool {
-	return strings.HasPrefix(secret, SecretPrefix) || IsOfServiceAccount(secret)
+	return strings.HasPrefix(secret, SecretPrefix) || strings.HasPrefix(secret, EscapedPrefix) || IsOfServiceAccount(secret)
 }

@@ -20,10 +20,6 @@ const SecretPrefix = "aws-iam-"
 // ServiceAccount. The rest of the name is the ServiceAccount's.
 const ServiceAccountPrefix = "aws-iam."
 
-// injectedPrefix begins the names of the Secrets that injection mounts for roles whose names no
-// Secret can have.
-const injectedPrefix = "aws-role."
-
 // source is the kind of object that a Request comes from.
 type source int
 
@@ -118,13 +114,32 @@ func (r Request) Validate() error {
 		return r.validateServiceAccountSecret()
 	}
 	if r.Role == "" {
-		return fmt.Errorf("secret name %s names no role: write %s<role>", quoted(r.Secret), SecretPrefix)
+		return r.noRole()
 	}
 	if problems := validation.IsDNS1123Subdomain(r.Secret); len(problems) > 0 {
-		return fmt.Errorf("no Secret can be called %s (%s): a role whose name has upper-case letters, a path or one of _+=,@ "+
-			"needs an AWSIAMRole resource, whose name the pod then mounts", quoted(r.Secret), strings.Join(problems, "; "))
+		return fmt.Errorf("no Secret can be called %s (%s): %s", quoted(r.Secret), strings.Join(problems, "; "), r.otherName())
 	}
 	return nil
+}
+
+// noRole returns the error of a Secret's name that stands for no role.
+func (r Request) noRole() error {
+	if strings.HasPrefix(r.Secret, EscapedPrefix) {
+		return fmt.Errorf("secret name %s is no escaped role: write %s0<escaped>0, where a-z and 0-9 are as they are, -- is -, "+
+			"-a to -z are A to Z, and -0 to -7 are . _ + = , @ / :", quoted(r.Secret), EscapedPrefix)
+	}
+	return fmt.Errorf("secret name %s names no role: write %s<role>", quoted(r.Secret), SecretPrefix)
+}
+
+// otherName returns what to do if no Secret can have the name that a pod gives to the Secret of its
+// role.
+func (r Request) otherName() string {
+	const advice = "annotate the pod's ServiceAccount with the role and mount " + ServiceAccountPrefix + "<serviceaccount>, " +
+		"or mount the Secret of an AWSIAMRole"
+	if secret, err := SecretFor(r.Role); err == nil {
+		return fmt.Sprintf("%s, or Secret %s, whose name stands for this role", advice, quoted(secret))
+	}
+	return advice
 }
 
 // validateServiceAccountSecret is Validate of a pod's request for the Secret of its ServiceAccount.

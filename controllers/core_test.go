@@ -32,6 +32,7 @@ import (
 	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
@@ -594,12 +595,12 @@ func TestCore_NoSpin(t *testing.T) {
 		}
 		s.deleteAt, s.issueAt, s.repairAt = pick(), pick(), pick()
 		if flip() {
-			s.failure = &failure{retryAt: now.Add(times[rng.IntN(4)])}
+			s.failure = &records.Failure{RetryAt: now.Add(times[rng.IntN(4)])}
 			if flip() {
-				s.failure.reason = v1.ReasonGetCredentialsFailed
+				s.failure.Reason = v1.ReasonGetCredentialsFailed
 			}
 			if rng.IntN(4) == 0 {
-				s.failure.reason, s.failure.action = v1.ReasonUpdateSecretFailed, secretstore.ActionDelete
+				s.failure.Reason, s.failure.Action = v1.ReasonUpdateSecretFailed, secretstore.ActionDelete
 			}
 		}
 		d := decide(&s)

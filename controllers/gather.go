@@ -21,7 +21,7 @@ import (
 // gather takes a snapshot of all that a decision depends on. It is the only step that reads. It
 // returns an error if the API server could not be asked.
 func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*snapshot, error) {
-	s := &snapshot{name: name, claim: &claim{}, known: r.records.get(name), state: state{
+	s := &snapshot{name: name, claim: &claim{}, known: r.records.Get(name), state: state{
 		seed:  name == r.settings.Seed,
 		limit: r.settings.RefreshLimit,
 		grace: r.settings.UnusedGracePeriod,
@@ -76,16 +76,16 @@ func (s *snapshot) getCaller(ctx context.Context) (credentials.Caller, error) {
 // lookAtClocks sets the time of the snapshot, and what follows from it for what is remembered.
 func (s *snapshot) lookAtClocks(m renewal.Moment) {
 	s.taken, s.now, s.clockTrusted = m, m.STS, m.Trusted
-	s.lastFailure = s.lastFailure.validAt(s.now)
+	s.lastFailure = s.lastFailure.ValidAt(s.now)
 	s.failure = s.lastFailure
 	switch {
 	case s.wanted:
-		s.next.unusedSince = time.Time{}
-	case s.known.unusedSince.IsZero():
-		s.next.unusedSince = m.Local
+		s.next.UnusedSince = time.Time{}
+	case s.known.UnusedSince.IsZero():
+		s.next.UnusedSince = m.Local
 	}
-	s.unusedSince = m.ToSTSTime(s.next.unusedSince)
-	s.issueAt, s.repairAt = m.ToSTSTime(s.known.writes.NextIssue(m.Local)), m.ToSTSTime(s.known.writes.NextRepair(m.Local))
+	s.unusedSince = m.ToSTSTime(s.next.UnusedSince)
+	s.issueAt, s.repairAt = m.ToSTSTime(s.known.Writes.NextIssue(m.Local)), m.ToSTSTime(s.known.Writes.NextRepair(m.Local))
 }
 
 // read reads the AWSIAMRole of this name, and returns the Secret if it is the controller's own.
@@ -93,9 +93,9 @@ func (r *reconciler) read(ctx context.Context, s *snapshot) (existing *corev1.Se
 	if s.resource, err = r.secrets.GetAWSIAMRole(ctx, s.name); err != nil {
 		return nil, err
 	}
-	existing, fresh, err := r.secrets.Get(ctx, s.name, s.known.writes.Version)
+	existing, fresh, err := r.secrets.Get(ctx, s.name, s.known.Writes.Version)
 	if fresh {
-		s.next.writes.Version = ""
+		s.next.Writes.Version = ""
 	}
 	if err == nil && existing == nil && s.seed {
 		existing, s.unadoptable, err = r.secrets.GetAdoptable(ctx, s.name)
@@ -103,7 +103,7 @@ func (r *reconciler) read(ctx context.Context, s *snapshot) (existing *corev1.Se
 	if err != nil {
 		return nil, err
 	}
-	if s.lastFailure = s.known.failure; s.lastFailure != nil && s.lastFailure.reason == v1.ReasonSecretNotManaged {
+	if s.lastFailure = s.known.Failure; s.lastFailure != nil && s.lastFailure.Reason == v1.ReasonSecretNotManaged {
 		if s.unmanaged, err = r.secrets.ExplainUnmanaged(ctx, s.name); s.unmanaged == "" {
 			s.lastFailure = nil // the other writer's Secret is gone, or was handed over
 		}
@@ -119,7 +119,7 @@ func (s *snapshot) setCurrent(existing *corev1.Secret) {
 	}
 	s.current = &current{
 		secret: existing, role: string(existing.Data[keys.RoleARN]), credentials: secret.ReadReduced(existing),
-		intact: secret.Intact(existing, s.target), repairable: secret.Repairable(existing, s.target, s.known.writes.AccessKeyID),
+		intact: secret.Intact(existing, s.target), repairable: secret.Repairable(existing, s.target, s.known.Writes.AccessKeyID),
 	}
 	s.spread = renewal.Jitter(s.name.String(), s.current.lifetime())
 }

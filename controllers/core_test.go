@@ -54,13 +54,17 @@ type fakeCluster struct {
 	core     *Core
 	pods     *podindex.Index
 	accounts *serviceaccounts.Index
-	sts      int
-	sessions []credentials.Session
-	reviews  int
-	may      func(authorization.Request) bool
-	rec      *rec
-	create   func() error
-	life     time.Duration
+	// accountUIDs are the ServiceAccounts that the API server has, and accountErr is why it does
+	// not answer.
+	accountUIDs map[string]types.UID
+	accountErr  error
+	sts         int
+	sessions    []credentials.Session
+	reviews     int
+	may         func(authorization.Request) bool
+	rec         *rec
+	create      func() error
+	life        time.Duration
 }
 
 func newFakeCluster(t *testing.T) *fakeCluster {
@@ -104,7 +108,9 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 			return credentials.Credentials{AccessKeyID: fmt.Sprintf("ASIA%012d", l.sts), SecretAccessKey: credentials.Redact("s"), SessionToken: credentials.Redact("t"), Issued: now, Expires: now.Add(s.Duration)}, nil
 		},
 	}
-	l.accounts = serviceaccounts.New([]string{""})
+	l.accounts = serviceaccounts.New([]string{""}, func(_ context.Context, account types.NamespacedName) (types.UID, error) {
+		return l.accountUIDs[account.Name], l.accountErr
+	})
 	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock)
 	l.core = NewCore(&Dependencies{
 		Settings: Settings{Sessions: credentials.SessionTemplate{ClusterName: "c", Duration: time.Hour}, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},

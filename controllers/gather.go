@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -47,8 +48,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 	if s.confirmed && s.current != nil {
 		s.deleteAt = s.taken.ToSTSTime(r.reviewer.Removals.Turn(s.name, s.taken.Local))
 	}
-	s.checkHeld(ctx)
-	return s, nil
+	return s, r.checkHeld(ctx, s)
 }
 
 // findRequesters finds the pods and the ServiceAccount that ask for the Secret, and the identities
@@ -124,14 +124,20 @@ func (s *snapshot) setCurrent(existing *corev1.Secret) {
 	s.spread = renewal.Jitter(s.name.String(), s.current.lifetime())
 }
 
-// checkHeld finds out whether the Secret holds what it must not hold.
-func (s *snapshot) checkHeld(ctx context.Context) {
+// checkHeld finds out whether the Secret holds what it must not hold. The Secret of a ServiceAccount
+// that was replaced is deleted at once, so the watch of ServiceAccounts must not be behind.
+func (r *reconciler) checkHeld(ctx context.Context, s *snapshot) error {
 	if s.current == nil || s.seed {
-		return
+		return nil
 	}
 	s.current.inUse, s.unfit = s.aws.CheckHeld(ctx, s.name.String(), s.current.role, s.current.credentials.AccessKeyID)
 	s.unfitReason = v1.ReasonInvalidRole
-	if s.unfit == nil && s.requester != nil && secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID) {
-		s.unfit, s.unfitReason = errors.New("its ServiceAccount was deleted and created again"), reasonReplaced
+	if s.unfit != nil || s.requester == nil || !secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID) {
+		return nil
 	}
+	if isCurrent, err := r.accounts.IsCurrent(ctx, s.requester); err != nil || !isCurrent {
+		return cmp.Or(err, errors.New("the watch of ServiceAccounts is behind"))
+	}
+	s.unfit, s.unfitReason = errors.New("its ServiceAccount was deleted and created again"), reasonReplaced
+	return nil
 }

@@ -120,18 +120,36 @@ func (i *Issuer) requestToken(ctx context.Context, account *serviceaccounts.Serv
 		return credentials.Redacted{}, explainRequest(err, account.Name, audience)
 	}
 	token := credentials.Redact(issued.Status.Token)
-	claims, err := credentials.ReadClaims(token)
-	switch {
-	case err != nil:
-		return credentials.Redacted{}, credentials.NewError(credentials.Unavailable, "BadToken",
-			fmt.Sprintf("what the API server issues for ServiceAccount %s is no token: %v. Tried again", account.Name, err))
-	case claims.ServiceAccountUID != string(account.UID):
-		return credentials.Redacted{}, replaced(account.Name)
+	if err := checkToken(token, account, audience); err != nil {
+		return credentials.Redacted{}, err
 	}
 	if err := i.Rejected(ctx, audience, token); err != nil {
 		return credentials.Redacted{}, err
 	}
 	return token, nil
+}
+
+// checkToken returns an error unless a token is what was requested: of the very ServiceAccount, and
+// for the audience alone. A token for more could open what AWS must not.
+func checkToken(token credentials.Redacted, account *serviceaccounts.ServiceAccount, audience string) error {
+	claims, err := credentials.ReadClaims(token)
+	switch {
+	case err != nil:
+		return badToken(account.Name, err.Error())
+	case len(claims.Audiences) != 1 || claims.Audiences[0] != audience:
+		return badToken(account.Name, fmt.Sprintf("it is for other audiences than %s alone", audience))
+	case claims.Subject != "system:serviceaccount:"+account.Name.Namespace+":"+account.Name.Name:
+		return badToken(account.Name, "it is of another user")
+	case claims.ServiceAccountUID != string(account.UID):
+		return replaced(account.Name)
+	}
+	return nil
+}
+
+// badToken is the error of a token that is not what was requested.
+func badToken(account types.NamespacedName, why string) error {
+	return credentials.NewError(credentials.Unavailable, "BadToken",
+		fmt.Sprintf("what the API server issues for ServiceAccount %s is not the token that was requested: %s. Tried again", account, why))
 }
 
 // requestToken asks the API server for a token. API servers from Kubernetes 1.34 on refuse a

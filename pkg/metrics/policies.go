@@ -8,7 +8,7 @@ func (m *Metrics) RegisterPolicies() (set func(policy string, inForce bool), uns
 	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "admission_policy_in_force",
 		Help: "Whether an admission policy that restricts the controller is in force (1) or not (0), as determined by " +
-			"the leader: at its start, that of tokens each minute.",
+			"the leader: at its start, that of tokens every minute or two.",
 	}, []string{"policy"})
 	set = func(policy string, inForce bool) {
 		value := 0.0

@@ -167,6 +167,9 @@ func replaced(account types.NamespacedName) error {
 		fmt.Sprintf("ServiceAccount %s was deleted and created again; tried again for the new one", account))
 }
 
+// ownRefused is what the policy says about a token of the controller's own ServiceAccount.
+const ownRefused = "creates no tokens of its own ServiceAccount"
+
 // explainRequest returns the Error of a TokenRequest that failed.
 func explainRequest(err error, account types.NamespacedName, audience string) error {
 	says := err.Error()
@@ -175,6 +178,9 @@ func explainRequest(err error, account types.NamespacedName, audience string) er
 		return credentials.NewError(credentials.Rejected, "ServiceAccountNotFound", fmt.Sprintf("ServiceAccount %s does not exist", account))
 	case apierrors.IsConflict(err):
 		return replaced(account)
+	case apierrors.IsForbidden(err) && strings.Contains(says, ownRefused):
+		return credentials.NewError(credentials.Denied, "TokenRefused", fmt.Sprintf("ServiceAccount %s is the controller's own, "+
+			"and no role is given to it by web identity. Run the pod as another ServiceAccount: %s", account, says))
 	case apierrors.IsForbidden(err) && strings.Contains(says, "ValidatingAdmissionPolicy"):
 		return credentials.NewError(credentials.Denied, "TokenRefused", fmt.Sprintf("an admission policy refuses the controller a token of ServiceAccount %s "+
 			"for the audience %s. If that audience is to be allowed, its list in %s must be that of --web-identity-audience: %s", account, audience, component, says))

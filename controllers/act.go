@@ -8,6 +8,7 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/secret"
 	"kube-aws-iam-controller/pkg/secretstore"
 )
@@ -23,7 +24,7 @@ type outcome struct {
 	// writer is who changed the Secret before it was written, as far as that is known.
 	writer string
 	// failure is why it failed, or nil.
-	failure *failure
+	failure *records.Failure
 }
 
 // act does what was decided. It is the only step that writes Secrets.
@@ -53,7 +54,7 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 	if err != nil {
 		return outcome{stsAsked: true, failure: s.failed(v1.ReasonGetCredentialsFailed, "AssumeRole/"+credentials.CodeOf(err), err.Error())}
 	}
-	if judged != nil && s.known.writes.NeedsWriter(s.writeOf(d)) {
+	if judged != nil && s.known.Writes.NeedsWriter(s.writeOf(d)) {
 		o.writer = r.secrets.LastWriter(ctx, s.name)
 	}
 	if o.version, err = r.secrets.Write(ctx, judged, secret.Render(s.target, c)); err != nil {
@@ -66,7 +67,7 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 // checkWrite returns why the Secret cannot be written; by a dry run if it could not the last time.
 func (r *reconciler) checkWrite(ctx context.Context, s *snapshot, judged *corev1.Secret) error {
 	err := secretstore.CheckMutable(judged)
-	if err != nil || s.failure == nil || (s.failure.reason != v1.ReasonCreateSecretFailed && s.failure.reason != v1.ReasonUpdateSecretFailed) {
+	if err != nil || s.failure == nil || (s.failure.Reason != v1.ReasonCreateSecretFailed && s.failure.Reason != v1.ReasonUpdateSecretFailed) {
 		return err
 	}
 	return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}))
@@ -80,7 +81,7 @@ func (r *reconciler) repair(ctx context.Context, s *snapshot) (o outcome) {
 		c, _ = r.seed.Credentials(s.now)
 		o.version, err = r.secrets.Write(ctx, nil, secret.Render(s.target, c))
 	} else {
-		c, o.version, o.writer, err = r.secrets.Repair(ctx, s.current.secret, s.target, s.known.writes.AccessKeyID)
+		c, o.version, o.writer, err = r.secrets.Repair(ctx, s.current.secret, s.target, s.known.Writes.AccessKeyID)
 	}
 	if err != nil {
 		return outcome{failure: s.notWritten(err)}
@@ -93,7 +94,7 @@ func (r *reconciler) repair(ctx context.Context, s *snapshot) (o outcome) {
 // it, is left alone and judged again. Deletions for refused roles are limited.
 func (r *reconciler) delete(ctx context.Context, s *snapshot, d decision) (o outcome) {
 	if d.reason == v1.ReasonRoleForbidden && !r.reviewer.Removals.Take(s.name, s.taken.Local) {
-		return outcome{failure: &failure{note: "it is another Secret's turn to be deleted"}}
+		return outcome{failure: &records.Failure{Note: "it is another Secret's turn to be deleted"}}
 	}
 	if err := r.secrets.Delete(ctx, s.current.secret); err != nil {
 		o.failure = s.notWritten(err)
@@ -102,14 +103,14 @@ func (r *reconciler) delete(ctx context.Context, s *snapshot, d decision) (o out
 }
 
 // failed returns a failure to give the session that the snapshot asks for.
-func (s *snapshot) failed(reason, action, note string) *failure {
-	return &failure{reason: reason, action: action, note: note, role: s.target.Session.Role, duration: s.target.Session.Duration}
+func (s *snapshot) failed(reason, action, note string) *records.Failure {
+	return &records.Failure{Reason: reason, Action: action, Note: note, Role: s.target.Session.Role, Duration: s.target.Session.Duration}
 }
 
 // notWritten returns the failure of a write or deletion: a transient one, unless it was refused.
-func (s *snapshot) notWritten(err error) *failure {
+func (s *snapshot) notWritten(err error) *records.Failure {
 	if refused, ok := errors.AsType[*secretstore.RefusedError](err); ok {
 		return s.failed(refused.Reason, refused.Action, refused.Note)
 	}
-	return &failure{note: err.Error()}
+	return &records.Failure{Note: err.Error()}
 }

@@ -20,7 +20,7 @@ import (
 // in the Secret is good for it. callerErr is why the controller does not know its AWS identity. An
 // AWSIAMRole that is rejected leaves the Secret to the pods that ask by the same name.
 func (r *reconciler) resolve(ctx context.Context, s *snapshot, caller credentials.Caller, callerErr error) {
-	round := r.reviewer.Begin(s.name, s.known.reviews, s.taken.Local)
+	round := r.reviewer.Begin(s.name, s.known.Reviews, s.taken.Local)
 	for _, c := range r.claims(s, caller) {
 		s.claim = c
 		if c.problem == nil {
@@ -32,7 +32,7 @@ func (r *reconciler) resolve(ctx context.Context, s *snapshot, caller credential
 	}
 	s.applyClaim()
 	var retryAt time.Time
-	if s.next.reviews, retryAt = round.End(&s.ruling.Review, s.isSubject, s.current.left(s.now)); !retryAt.IsZero() {
+	if s.next.Reviews, retryAt = round.End(&s.ruling.Review, s.isSubject, s.current.left(s.now)); !retryAt.IsZero() {
 		s.reviewAt = s.taken.ToSTSTime(retryAt)
 	}
 }
@@ -159,7 +159,7 @@ func (r *reconciler) setTarget(s *snapshot, c *claim, caller credentials.Caller)
 	if s.current != nil {
 		s.setCurrent(s.current.secret)
 	}
-	if s.failure = s.lastFailure; s.failure != nil && !s.failure.isAbout(s.target.Session) {
+	if s.failure = s.lastFailure; s.failure != nil && !s.failure.IsAbout(s.target.Session) {
 		s.failure = nil
 	}
 }

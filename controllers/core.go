@@ -12,6 +12,7 @@ import (
 	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/fairqueue"
 	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/secretstore"
 )
 
@@ -42,7 +43,7 @@ func NewCore(d *Dependencies) *Core {
 			DryRun:   d.DryRunAuthorization,
 		},
 		clocks:  d.Clocks,
-		records: newRecords(),
+		records: records.New(),
 		seed:    d.SeedSource,
 		events:  d.Events,
 		metrics: d.Metrics,
@@ -72,11 +73,11 @@ func (*Core) Retries() workqueue.TypedRateLimiter[reconcile.Request] {
 // Counts returns what the metrics show of the Secrets of this replica.
 func (c *Core) Counts() metrics.Counts {
 	return metrics.Counts{
-		WithoutRight:   func() int { return c.r.records.count(func(k *record) int { return k.withoutRight }) },
+		WithoutRight:   func() int { return c.r.records.Count(func(k *records.Record) int { return k.WithoutRight }) },
 		RemovalDelayed: c.r.reviewer.Removals.Delayed,
 		Contested: func() int {
 			now := c.r.clocks.Local()
-			return c.r.records.count(func(k *record) int { return min(1, len(k.writes.ContestedBy(now))) }) // one with any
+			return c.r.records.Count(func(k *records.Record) int { return min(1, len(k.Writes.ContestedBy(now))) }) // one with any
 		},
 	}
 }
@@ -86,7 +87,7 @@ func (c *Core) Sizes() map[string]int {
 	pods, secrets := c.r.pods.Len()
 	return map[string]int{
 		"pods": pods, "asked for": secrets, "removals": c.r.reviewer.Removals.Delayed(), "changes": c.r.reviewer.Changes.Len(),
-		"records":   c.r.records.count(func(*record) int { return 1 }),
-		"decisions": c.r.records.count(func(k *record) int { return k.reviews.Len() }),
+		"records":   c.r.records.Count(func(*records.Record) int { return 1 }),
+		"decisions": c.r.records.Count(func(k *records.Record) int { return k.Reviews.Len() }),
 	}
 }

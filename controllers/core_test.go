@@ -32,6 +32,7 @@ import (
 	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret"
@@ -53,13 +54,17 @@ type fakeCluster struct {
 	core     *Core
 	pods     *podindex.Index
 	accounts *serviceaccounts.Index
-	sts      int
-	sessions []credentials.Session
-	reviews  int
-	may      func(authorization.Request) bool
-	rec      *rec
-	create   func() error
-	life     time.Duration
+	// accountUIDs are the ServiceAccounts that the API server has, and accountErr is why it does
+	// not answer.
+	accountUIDs map[string]types.UID
+	accountErr  error
+	sts         int
+	sessions    []credentials.Session
+	reviews     int
+	may         func(authorization.Request) bool
+	rec         *rec
+	create      func() error
+	life        time.Duration
 }
 
 func newFakeCluster(t *testing.T) *fakeCluster {
@@ -103,7 +108,9 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 			return credentials.Credentials{AccessKeyID: fmt.Sprintf("ASIA%012d", l.sts), SecretAccessKey: credentials.Redact("s"), SessionToken: credentials.Redact("t"), Issued: now, Expires: now.Add(s.Duration)}, nil
 		},
 	}
-	l.accounts = serviceaccounts.New([]string{""})
+	l.accounts = serviceaccounts.New([]string{""}, func(_ context.Context, account types.NamespacedName) (types.UID, error) {
+		return l.accountUIDs[account.Name], l.accountErr
+	})
 	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock)
 	l.core = NewCore(&Dependencies{
 		Settings: Settings{Sessions: credentials.SessionTemplate{ClusterName: "c", Duration: time.Hour}, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
@@ -594,12 +601,12 @@ func TestCore_NoSpin(t *testing.T) {
 		}
 		s.deleteAt, s.issueAt, s.repairAt = pick(), pick(), pick()
 		if flip() {
-			s.failure = &failure{retryAt: now.Add(times[rng.IntN(4)])}
+			s.failure = &records.Failure{RetryAt: now.Add(times[rng.IntN(4)])}
 			if flip() {
-				s.failure.reason = v1.ReasonGetCredentialsFailed
+				s.failure.Reason = v1.ReasonGetCredentialsFailed
 			}
 			if rng.IntN(4) == 0 {
-				s.failure.reason, s.failure.action = v1.ReasonUpdateSecretFailed, secretstore.ActionDelete
+				s.failure.Reason, s.failure.Action = v1.ReasonUpdateSecretFailed, secretstore.ActionDelete
 			}
 		}
 		d := decide(&s)

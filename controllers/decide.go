@@ -82,8 +82,8 @@ func (s *state) unlessKept(d decision) decision {
 		return d
 	case s.current.deleting():
 		return decision{action: actionNone, reason: d.reason, requeueAt: s.now.Add(rejectionRetry)}
-	case s.failure != nil && s.failure.action == secretstore.ActionDelete && s.now.Before(s.failure.retryAt):
-		return decision{action: actionReject, reason: s.failure.reason, eventAction: secretstore.ActionDelete, note: s.failure.note, requeueAt: s.failure.retryAt}
+	case s.failure != nil && s.failure.Action == secretstore.ActionDelete && s.now.Before(s.failure.RetryAt):
+		return decision{action: actionReject, reason: s.failure.Reason, eventAction: secretstore.ActionDelete, note: s.failure.Note, requeueAt: s.failure.RetryAt}
 	default:
 		return d
 	}
@@ -133,7 +133,7 @@ func (s *state) unused() decision {
 func (s *state) withoutSeed() decision {
 	restore := decision{action: actionRepair, reason: secretstore.Restored}
 	switch {
-	case s.seedInMemory && s.failure != nil && s.failure.reason == v1.ReasonGetCredentialsFailed: // STS is not needed for it
+	case s.seedInMemory && s.failure != nil && s.failure.Reason == v1.ReasonGetCredentialsFailed: // STS is not needed for it
 		return restore
 	case s.seedInMemory:
 		return s.unlessFailed(restore)
@@ -206,7 +206,7 @@ func (s *state) write() decision {
 // unlessPaused returns a write, unless the Secret was written too often, or the last attempt
 // failed. Failed attempts have pauses of their own.
 func (s *state) unlessPaused(d decision, at time.Time) decision {
-	if (s.failure == nil || s.failure.transient()) && s.now.Before(at) {
+	if (s.failure == nil || s.failure.Transient()) && s.now.Before(at) {
 		if s.expired() {
 			return decision{action: actionDelete, reason: reasonExpired, note: "it was overwritten", requeueAt: at}
 		}
@@ -217,9 +217,9 @@ func (s *state) unlessPaused(d decision, at time.Time) decision {
 
 // unlessFailed returns a write, unless the last attempt failed and it is not yet time for the next.
 func (s *state) unlessFailed(d decision) decision {
-	if s.failure != nil && !s.failure.transient() && (s.expired() || s.now.Before(s.failure.retryAt)) {
-		d = s.reject(s.failure.reason, s.failure.note, s.failure.retryAt)
-		d.eventAction = s.failure.action
+	if s.failure != nil && !s.failure.Transient() && (s.expired() || s.now.Before(s.failure.RetryAt)) {
+		d = s.reject(s.failure.Reason, s.failure.Note, s.failure.RetryAt)
+		d.eventAction = s.failure.Action
 	}
 	return d
 }

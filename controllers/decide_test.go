@@ -9,6 +9,7 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/secretstore"
 )
 
@@ -88,7 +89,7 @@ func unsure(s *state)  { s.clockTrusted = false }
 func invalid(s *state) { s.invalidReason, s.invalid = v1.ReasonInvalidRole, errors.New("no such role") }
 func unready(s *state) { s.unready = errors.New("who am I") }
 func foreign(s *state) {
-	s.current, s.unmanaged, s.failure = nil, "another writer's", &failure{reason: v1.ReasonSecretNotManaged, retryAt: noon}
+	s.current, s.unmanaged, s.failure = nil, "another writer's", &records.Failure{Reason: v1.ReasonSecretNotManaged, RetryAt: noon}
 }
 
 func unusedFor(d time.Duration) func(*state) {
@@ -99,7 +100,7 @@ func ownSeed(s *state) { s.seed = true }
 
 func failedUntil(d time.Duration) func(*state) {
 	return func(s *state) {
-		s.failure = &failure{reason: v1.ReasonGetCredentialsFailed, note: "STS is down", retryAt: noon.Add(d)}
+		s.failure = &records.Failure{Reason: v1.ReasonGetCredentialsFailed, Note: "STS is down", RetryAt: noon.Add(d)}
 	}
 }
 
@@ -203,10 +204,10 @@ func TestDecide(t *testing.T) {
 		{"what was emptied and cannot be restored is removed", good(emptied, failedUntil(time.Second)), actionDelete, reasonExpired, retry},
 		{"a dead one is removed before it is tried again", good(issuedAgo(55*time.Minute), failedUntil(0)), actionDelete, reasonExpired, retry},
 		{"a deletion that was denied is not tried before it is time", good(unusedFor(time.Hour), func(s *state) {
-			s.failure = &failure{reason: v1.ReasonUpdateSecretFailed, action: secretstore.ActionDelete, note: "no", retryAt: noon.Add(time.Second)}
+			s.failure = &records.Failure{Reason: v1.ReasonUpdateSecretFailed, Action: secretstore.ActionDelete, Note: "no", RetryAt: noon.Add(time.Second)}
 		}), actionReject, v1.ReasonUpdateSecretFailed, time.Second},
 		{"a change of rights is looked at again when it has settled", good(func(s *state) { s.recheckAt = noon.Add(time.Second) }), actionNone, "", time.Second},
-		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &failure{retryAt: noon.Add(time.Minute)} }), actionIssue, secretstore.Restored, 0},
+		{"a passing failure keeps nothing from being tried", good(emptied, func(s *state) { s.failure = &records.Failure{RetryAt: noon.Add(time.Minute)} }), actionIssue, secretstore.Restored, 0},
 		{"a failure matters no longer when the Secret is good", good(failedUntil(time.Minute)), actionNone, "", 10 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -21,7 +22,7 @@ import (
 // gather takes a snapshot of all that a decision depends on. It is the only step that reads. It
 // returns an error if the API server could not be asked.
 func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*snapshot, error) {
-	s := &snapshot{name: name, claim: &claim{}, known: r.records.get(name), state: state{
+	s := &snapshot{name: name, claim: &claim{}, known: r.records.Get(name), state: state{
 		seed:  name == r.settings.Seed,
 		limit: r.settings.RefreshLimit,
 		grace: r.settings.UnusedGracePeriod,
@@ -47,8 +48,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 	if s.confirmed && s.current != nil {
 		s.deleteAt = s.taken.ToSTSTime(r.reviewer.Removals.Turn(s.name, s.taken.Local))
 	}
-	s.checkHeld(ctx)
-	return s, nil
+	return s, r.checkHeld(ctx, s)
 }
 
 // findRequesters finds the pods and the ServiceAccount that ask for the Secret, and the identities
@@ -76,16 +76,16 @@ func (s *snapshot) getCaller(ctx context.Context) (credentials.Caller, error) {
 // lookAtClocks sets the time of the snapshot, and what follows from it for what is remembered.
 func (s *snapshot) lookAtClocks(m renewal.Moment) {
 	s.taken, s.now, s.clockTrusted = m, m.STS, m.Trusted
-	s.lastFailure = s.lastFailure.validAt(s.now)
+	s.lastFailure = s.lastFailure.ValidAt(s.now)
 	s.failure = s.lastFailure
 	switch {
 	case s.wanted:
-		s.next.unusedSince = time.Time{}
-	case s.known.unusedSince.IsZero():
-		s.next.unusedSince = m.Local
+		s.next.UnusedSince = time.Time{}
+	case s.known.UnusedSince.IsZero():
+		s.next.UnusedSince = m.Local
 	}
-	s.unusedSince = m.ToSTSTime(s.next.unusedSince)
-	s.issueAt, s.repairAt = m.ToSTSTime(s.known.writes.NextIssue(m.Local)), m.ToSTSTime(s.known.writes.NextRepair(m.Local))
+	s.unusedSince = m.ToSTSTime(s.next.UnusedSince)
+	s.issueAt, s.repairAt = m.ToSTSTime(s.known.Writes.NextIssue(m.Local)), m.ToSTSTime(s.known.Writes.NextRepair(m.Local))
 }
 
 // read reads the AWSIAMRole of this name, and returns the Secret if it is the controller's own.
@@ -93,9 +93,9 @@ func (r *reconciler) read(ctx context.Context, s *snapshot) (existing *corev1.Se
 	if s.resource, err = r.secrets.GetAWSIAMRole(ctx, s.name); err != nil {
 		return nil, err
 	}
-	existing, fresh, err := r.secrets.Get(ctx, s.name, s.known.writes.Version)
+	existing, fresh, err := r.secrets.Get(ctx, s.name, s.known.Writes.Version)
 	if fresh {
-		s.next.writes.Version = ""
+		s.next.Writes.Version = ""
 	}
 	if err == nil && existing == nil && s.seed {
 		existing, s.unadoptable, err = r.secrets.GetAdoptable(ctx, s.name)
@@ -103,7 +103,7 @@ func (r *reconciler) read(ctx context.Context, s *snapshot) (existing *corev1.Se
 	if err != nil {
 		return nil, err
 	}
-	if s.lastFailure = s.known.failure; s.lastFailure != nil && s.lastFailure.reason == v1.ReasonSecretNotManaged {
+	if s.lastFailure = s.known.Failure; s.lastFailure != nil && s.lastFailure.Reason == v1.ReasonSecretNotManaged {
 		if s.unmanaged, err = r.secrets.ExplainUnmanaged(ctx, s.name); s.unmanaged == "" {
 			s.lastFailure = nil // the other writer's Secret is gone, or was handed over
 		}
@@ -119,19 +119,25 @@ func (s *snapshot) setCurrent(existing *corev1.Secret) {
 	}
 	s.current = &current{
 		secret: existing, role: string(existing.Data[keys.RoleARN]), credentials: secret.ReadReduced(existing),
-		intact: secret.Intact(existing, s.target), repairable: secret.Repairable(existing, s.target, s.known.writes.AccessKeyID),
+		intact: secret.Intact(existing, s.target), repairable: secret.Repairable(existing, s.target, s.known.Writes.AccessKeyID),
 	}
 	s.spread = renewal.Jitter(s.name.String(), s.current.lifetime())
 }
 
-// checkHeld finds out whether the Secret holds what it must not hold.
-func (s *snapshot) checkHeld(ctx context.Context) {
+// checkHeld finds out whether the Secret holds what it must not hold. The Secret of a ServiceAccount
+// that was replaced is deleted at once, so the watch of ServiceAccounts must not be behind.
+func (r *reconciler) checkHeld(ctx context.Context, s *snapshot) error {
 	if s.current == nil || s.seed {
-		return
+		return nil
 	}
 	s.current.inUse, s.unfit = s.aws.CheckHeld(ctx, s.name.String(), s.current.role, s.current.credentials.AccessKeyID)
 	s.unfitReason = v1.ReasonInvalidRole
-	if s.unfit == nil && s.requester != nil && secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID) {
-		s.unfit, s.unfitReason = errors.New("its ServiceAccount was deleted and created again"), reasonReplaced
+	if s.unfit != nil || s.requester == nil || !secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID) {
+		return nil
 	}
+	if isCurrent, err := r.accounts.IsCurrent(ctx, s.requester); err != nil || !isCurrent {
+		return cmp.Or(err, errors.New("the watch of ServiceAccounts is behind"))
+	}
+	s.unfit, s.unfitReason = errors.New("its ServiceAccount was deleted and created again"), reasonReplaced
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"kube-aws-iam-controller/pkg/events"
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/secretstore"
 	"kube-aws-iam-controller/pkg/seed"
@@ -31,7 +32,7 @@ type reconciler struct {
 	webIdentity *webidentity.Issuer
 	reviewer    authorization.Reviewer
 	clocks      renewal.Clocks
-	records     *records
+	records     *records.Store
 	seed        seed.Source
 	events      *events.Recorder
 	metrics     *metrics.Metrics
@@ -78,7 +79,7 @@ func (r *reconciler) apply(ctx context.Context, s *snapshot, d decision) (after 
 	if !s.wanted && len(s.strangers) == 0 && s.current == nil && o.failure == nil {
 		at = r.forget(s)
 	} else {
-		r.records.put(s.name, &s.next)
+		r.records.Put(s.name, &s.next)
 	}
 	return done.RequeueAfter(at, s.taken, maxReconcile), !at.IsZero()
 }
@@ -87,10 +88,10 @@ func (r *reconciler) apply(ctx context.Context, s *snapshot, d decision) (after 
 // not that it was written lately, so that nothing is gained by deleting it. It returns when to
 // reconcile again.
 func (r *reconciler) forget(s *snapshot) time.Time {
-	if rested := s.known.writes.RestedBy(); rested.After(s.taken.Local) {
-		r.records.put(s.name, &record{writes: s.known.writes.Kept()})
+	if rested := s.known.Writes.RestedBy(); rested.After(s.taken.Local) {
+		r.records.Put(s.name, &records.Record{Writes: s.known.Writes.Kept()})
 		return s.taken.ToSTSTime(rested)
 	}
-	r.records.forget(s.name)
+	r.records.Forget(s.name)
 	return time.Time{}
 }

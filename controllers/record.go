@@ -41,7 +41,7 @@ func (r *reconciler) recordOutcome(log logr.Logger, s *snapshot, d decision, o o
 		return r.recordRepaired(log, s, d, o, done)
 	case d.action == actionDelete:
 		log.Info("secret deleted", "reason", d.reason, "accessKeyID", s.current.credentials.AccessKeyID, "note", d.note)
-		s.next.writes = s.next.writes.AfterDelete()
+		s.next.Writes = s.next.Writes.AfterDelete()
 		r.reportRejection(log, s, d)
 	case d.action == actionReject:
 		r.reportRejection(log, s, d)
@@ -51,17 +51,17 @@ func (r *reconciler) recordOutcome(log logr.Logger, s *snapshot, d decision, o o
 
 // recordReviews remembers what the reviews said.
 func (s *snapshot) recordReviews() {
-	s.next.withoutRight = 0
+	s.next.WithoutRight = 0
 	if !s.wanted {
 		return
 	}
 	allowed := s.ruling.Decision.Allowed
 	if s.current != nil && allowed && !s.ruling.DryRun {
 		for account := range s.denied {
-			s.next.withoutRight += len(s.byAccount[account])
+			s.next.WithoutRight += len(s.byAccount[account])
 		}
 	}
-	s.next.writes = s.next.writes.AfterRest(s.taken.Local)
+	s.next.Writes = s.next.Writes.AfterRest(s.taken.Local)
 }
 
 // recordRemoval adds a Secret to those that wait for their deletion, or removes it from them.
@@ -101,8 +101,8 @@ func (r *reconciler) recordWritten(log logr.Logger, s *snapshot, d decision, o o
 	lifetime := renewal.Lifetime{Issued: c.Issued, Expires: c.Expires}
 	w := s.writeOf(d)
 	w.Repair, w.Version, w.AccessKeyID, w.Writer, w.Life = d.action == actionRepair, o.version, c.AccessKeyID, o.writer, c.Expires.Sub(c.Issued)
-	s.next.failure, s.next.writes = nil, s.next.writes.After(w, done.Local)
-	if writer := s.next.writes.ContestedBy(done.Local); writer != "" && s.known.writes.ContestedBy(s.taken.Local) == "" {
+	s.next.Failure, s.next.Writes = nil, s.next.Writes.After(w, done.Local)
+	if writer := s.next.Writes.ContestedBy(done.Local); writer != "" && s.known.Writes.ContestedBy(s.taken.Local) == "" {
 		log.Info("secret contested", "writer", writer)
 		r.events.Emit(s.name, events.Contested(s.name, writer), s.targets()...)
 	}
@@ -116,7 +116,7 @@ func (s *snapshot) wantedSince(d decision) time.Time {
 		return d.since
 	}
 	for _, c := range s.consumers {
-		if !s.known.reported.Served(c.Pod.UID) {
+		if !s.known.Reported.Served(c.Pod.UID) {
 			return s.taken.ToSTSTime(c.Pod.FirstSeen)
 		}
 	}
@@ -126,18 +126,18 @@ func (s *snapshot) wantedSince(d decision) time.Time {
 // recordFailure remembers and reports a failed attempt, and returns when to try again, or to delete
 // what is dead.
 func (r *reconciler) recordFailure(log logr.Logger, s *snapshot, o outcome, done renewal.Moment) time.Time {
-	if o.stsAsked && (s.failure == nil || s.failure.transient()) { // failed attempts have pauses of their own
-		s.next.writes = s.next.writes.AfterFailure(s.target.Session.Duration, done.Local)
+	if o.stsAsked && (s.failure == nil || s.failure.Transient()) { // failed attempts have pauses of their own
+		s.next.Writes = s.next.Writes.AfterFailure(s.target.Session.Duration, done.Local)
 	}
-	f := o.failure.after(s.known.failure.validAt(done.STS), s.name, done.STS, s.left())
-	s.next.failure = f
-	if f.transient() {
-		log.V(1).Info("tried again soon", "reason", f.note)
-		return f.retryAt
+	f := o.failure.After(s.known.Failure.ValidAt(done.STS), s.name, done.STS, s.left())
+	s.next.Failure = f
+	if f.Transient() {
+		log.V(1).Info("tried again soon", "reason", f.Note)
+		return f.RetryAt
 	}
 	r.reportFailure(log, s, f)
-	if f.action == secretstore.ActionDelete {
-		return f.retryAt
+	if f.Action == secretstore.ActionDelete {
+		return f.RetryAt
 	}
-	return s.beforeDeath(f.retryAt) // what is dead by then is deleted
+	return s.beforeDeath(f.RetryAt) // what is dead by then is deleted
 }

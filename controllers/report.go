@@ -12,6 +12,7 @@ import (
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/events"
 	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/secretstore"
 	"kube-aws-iam-controller/pkg/seed"
 )
@@ -20,7 +21,7 @@ import (
 func (s *snapshot) podTargets(consumers []podindex.Consumer) []events.Target {
 	targets := make([]events.Target, len(consumers))
 	for i, c := range consumers {
-		targets[i] = s.next.reported.Pod(c.Pod.Name, c.Pod.UID)
+		targets[i] = s.next.Reported.Pod(c.Pod.Name, c.Pod.UID)
 	}
 	return targets
 }
@@ -48,7 +49,7 @@ func (r *reconciler) reportPods(s *snapshot) {
 		pods.Insert(c.Pod.UID)
 		r.events.EmitOnce(s.name, events.Inspected(v1.ReasonInvalidRole, c.Validate().Error()), s.podTargets(s.strangers[i:i+1])...)
 	}
-	s.next.reported.Keep(pods)
+	s.next.Reported.Keep(pods)
 }
 
 // reportForbidden emits one event on each pod whose ServiceAccount has no right to the role,
@@ -63,7 +64,7 @@ func (r *reconciler) reportForbidden(log logr.Logger, s *snapshot) {
 		before = events.DryRun
 	case s.access.Allowed:
 		for _, c := range s.entitled() {
-			s.next.reported.Allow(c.Pod.UID)
+			s.next.Reported.Allow(c.Pod.UID)
 		}
 		if s.current != nil {
 			before = events.Shared(s.name)
@@ -98,17 +99,17 @@ func (r *reconciler) reportIssued(s *snapshot, d decision, o outcome) {
 		r.events.Emit(s.name, events.Renewed(s.name, role, o.issued.Expires), events.AWSIAMRole(s.resource, v1.ConditionReady))
 	}
 	for _, c := range s.entitled() {
-		s.next.reported.Serve(c.Pod.UID)
+		s.next.Reported.Serve(c.Pod.UID)
 	}
 }
 
 // reportFailure emits, logs and counts a failed attempt, each time: the API server counts the
 // events in one series.
-func (r *reconciler) reportFailure(log logr.Logger, s *snapshot, f *failure) {
-	r.metrics.Refused(f.reason)
-	log.Info("credentials refused", "reason", f.reason, "action", f.action, "note", f.note, "pods", len(s.consumers),
-		"nextAttempt", f.retryAt.Format(time.RFC3339))
-	r.events.Emit(s.name, events.Warning(f.reason, f.action, f.note), s.targets()...)
+func (r *reconciler) reportFailure(log logr.Logger, s *snapshot, f *records.Failure) {
+	r.metrics.Refused(f.Reason)
+	log.Info("credentials refused", "reason", f.Reason, "action", f.Action, "note", f.Note, "pods", len(s.consumers),
+		"nextAttempt", f.RetryAt.Format(time.RFC3339))
+	r.events.Emit(s.name, events.Warning(f.Reason, f.Action, f.Note), s.targets()...)
 }
 
 // reportRejection emits one event per object that has not seen the reason, and logs and counts it
@@ -120,8 +121,8 @@ func (r *reconciler) reportRejection(log logr.Logger, s *snapshot, d decision) {
 	}
 	e := events.Warning(d.reason, cmp.Or(d.eventAction, "Decide"), d.note)
 	notified := r.events.EmitOnce(s.name, e, s.targets()...)
-	if s.current != nil && s.current.inUse && s.known.logged != d.note { // there can be no object that asks for it
-		notified, s.next.logged = max(notified, 1), d.note
+	if s.current != nil && s.current.inUse && s.known.Logged != d.note { // there can be no object that asks for it
+		notified, s.next.Logged = max(notified, 1), d.note
 	}
 	r.countRejection(log, e, notified)
 }
@@ -143,7 +144,7 @@ func (r *reconciler) countRejection(log logr.Logger, e events.Event, notified in
 func renewalError(s *snapshot, d decision, o outcome) *seed.RenewalError {
 	switch {
 	case o.failure != nil:
-		return &seed.RenewalError{Action: cmp.Or(o.failure.action, "Renew"), Note: o.failure.note}
+		return &seed.RenewalError{Action: cmp.Or(o.failure.Action, "Renew"), Note: o.failure.Note}
 	case d.note != "":
 		rejected := s.unready != nil && credentials.KindOf(s.unready) == credentials.Expired
 		return &seed.RenewalError{Action: cmp.Or(d.eventAction, "Renew"), Note: d.note, Rejected: rejected}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"kube-aws-iam-controller/pkg/records"
 )
 
 // A seed is of use until it expires, other credentials only while pods can use them.
@@ -60,11 +62,11 @@ func TestRetries_AfterAnOutageOfHalfASession(t *testing.T) {
 
 // renewedAt returns when a Secret is renewed if all attempts fail from one time until another.
 func renewedAt(s state, from, until time.Time) time.Time {
-	var last *failure
+	var last *records.Failure
 	now := s.due()
 	for !now.Before(from) && now.Before(until) {
-		last = failure{}.after(last, types.NamespacedName{}, now, s.current.left(now))
-		now = last.retryAt
+		last = records.Failure{}.After(last, types.NamespacedName{}, now, s.current.left(now))
+		now = last.RetryAt
 	}
 	return now
 }

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/authorization"
@@ -27,6 +29,10 @@ func (l *fakeCluster) account(name, uid string, annotations ...string) {
 		meta.Annotations[pair[0]] = pair[len(pair)-1]
 	}
 	l.accounts.Put(meta)
+	if l.accountUIDs == nil {
+		l.accountUIDs = map[string]types.UID{}
+	}
+	l.accountUIDs[name] = meta.UID
 }
 
 func TestServiceAccount_PodGetsTheRoleOfItsAccount(t *testing.T) {
@@ -127,6 +133,36 @@ func TestServiceAccount_OtherUIDGetsASessionOfItsOwn(t *testing.T) {
 	after := l.get("aws-iam.orders").Annotations
 	if after[secret.AccessKeyIDAnnotation] == before || after[secret.ServiceAccountUIDAnnotation] != "uid-2" {
 		t.Errorf("%s became %v", before, after)
+	}
+}
+
+// A watch of ServiceAccounts that is behind takes nothing from the ServiceAccount that exists, nor
+// does an API server that does not answer.
+func TestServiceAccount_LateWatchDeletesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(*fakeCluster)
+	}{
+		{"the watch is behind", func(*fakeCluster) {}},
+		{"deleted meanwhile", func(l *fakeCluster) { delete(l.accountUIDs, "orders") }},
+		{"no answer", func(l *fakeCluster) { l.accountErr = errors.New("away") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newFakeCluster(t)
+			l.account("orders", "uid-2", request.RoleAnnotation, "app")
+			l.pod("p", "orders", "aws-iam.orders")
+			l.reconcile("aws-iam.orders") // by a controller that is up to date
+			l.account("orders", "uid-1", request.RoleAnnotation, "app")
+			l.accountUIDs["orders"] = "uid-2"
+			c.spoil(l)
+			name := types.NamespacedName{Namespace: "ns", Name: "aws-iam.orders"}
+			if _, err := l.core.Reconcile(t.Context(), reconcile.Request{NamespacedName: name}); err == nil {
+				t.Error("it is not tried again")
+			}
+			if s := l.get("aws-iam.orders"); s == nil || s.Annotations[secret.ServiceAccountUIDAnnotation] != "uid-2" || l.sts != 1 {
+				t.Errorf("after %d sessions the Secret is %v", l.sts, s)
+			}
+		})
 	}
 }
 

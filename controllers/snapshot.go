@@ -12,6 +12,7 @@ import (
 	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/podindex"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/renewal"
 	"kube-aws-iam-controller/pkg/request"
 	"kube-aws-iam-controller/pkg/role"
@@ -28,9 +29,9 @@ type snapshot struct {
 	// taken is when the snapshot was taken.
 	taken renewal.Moment
 	// known is what was remembered of the Secret, and next what is remembered after the reconcile.
-	known, next record
+	known, next records.Record
 	// lastFailure is the last failure if its cause can still be there, whatever it is about.
-	lastFailure *failure
+	lastFailure *records.Failure
 	// resource is the AWSIAMRole of the Secret's name, if it exists, and ofResource its claim.
 	resource   *v1.AWSIAMRole
 	ofResource *claim

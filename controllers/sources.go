@@ -120,6 +120,9 @@ func (s RequestSource) enqueue(ctx context.Context, q Queue, name types.Namespac
 	}
 }
 
+// String names the source in the error of a controller that waits for it in vain.
+func (RequestSource) String() string { return "pods and ServiceAccounts" }
+
 // WaitForSync implements source.SyncingSource: nothing is decided before all pods and
 // ServiceAccounts are known.
 func (s RequestSource) WaitForSync(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 
 	"kube-aws-iam-controller/pkg/authorization"
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/records"
 	"kube-aws-iam-controller/pkg/renewal"
 )
 
@@ -53,7 +54,7 @@ type state struct {
 	unfit       error
 	unfitReason string
 	// failure is why the last attempt failed, if none succeeded since.
-	failure *failure
+	failure *records.Failure
 	// issueAt and repairAt are when the Secret can be written again, with new credentials and with
 	// those that it holds; zero for now.
 	issueAt, repairAt time.Time
@@ -120,10 +121,10 @@ func (s *state) needsCredentials() bool {
 	if s.current != nil && s.now.Before(s.due()) && (s.current.intact || (s.current.repairable && !s.current.dead(s.now))) {
 		return false
 	}
-	if s.failure == nil || s.failure.transient() {
+	if s.failure == nil || s.failure.Transient() {
 		return !s.now.Before(s.issueAt)
 	}
-	return !s.expired() && !s.now.Before(s.failure.retryAt)
+	return !s.expired() && !s.now.Before(s.failure.RetryAt)
 }
 
 // beforeDeath returns when pods can no longer use the credentials if that is before a time.

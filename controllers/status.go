@@ -28,7 +28,7 @@ const (
 // writeStatus writes what was decided and done to the AWSIAMRole, if that is new, and returns when
 // to reconcile again.
 func (r *reconciler) writeStatus(ctx context.Context, s *snapshot, d decision, o outcome, at time.Time) time.Time {
-	if s.resource == nil || (o.failure != nil && o.failure.transient()) {
+	if s.resource == nil || (o.failure != nil && o.failure.Transient()) {
 		return at
 	}
 	resource := s.resource.DeepCopy()
@@ -36,10 +36,10 @@ func (r *reconciler) writeStatus(ctx context.Context, s *snapshot, d decision, o
 	if equality.Semantic.DeepEqual(resource.Status, s.resource.Status) {
 		return at
 	}
-	s.next.statusPause = 0
+	s.next.StatusPause = 0
 	if err := client.IgnoreNotFound(r.secrets.Cached.Status().Update(ctx, resource)); err != nil {
-		s.next.statusPause = min(maxStatusRetry, max(statusRetry, 2*s.known.statusPause))
-		at = renewal.Earlier(at, s.now.Add(s.next.statusPause))
+		s.next.StatusPause = min(maxStatusRetry, max(statusRetry, 2*s.known.StatusPause))
+		at = renewal.Earlier(at, s.now.Add(s.next.StatusPause))
 		logr.FromContextOrDiscard(ctx).V(1).Info("the status could not be written, tried again soon", "error", err.Error())
 	}
 	return at
@@ -107,7 +107,7 @@ func (s *snapshot) ready(d decision, o outcome, current *credentials.Credentials
 	c := &metav1.Condition{Type: v1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1.ReasonIssued, Message: fmt.Sprintf("Secret %q has credentials of the role, and is renewed before they expire", s.name.Name)}
 	switch {
 	case o.failure != nil:
-		c.Reason, c.Message = o.failure.reason, o.failure.note
+		c.Reason, c.Message = o.failure.Reason, o.failure.Note
 	case d.action == actionDelete && d.reason == reasonExpired:
 		c.Reason, c.Message = v1.ReasonExpired, "The credentials have expired and could not be renewed: "+d.note
 	case d.action == actionDelete || d.action == actionReject:

@@ -56,7 +56,7 @@ func newWebIdentityCluster(t *testing.T) *webIdentityCluster {
 		if l.tokenErr != nil {
 			return true, nil, l.tokenErr
 		}
-		payload := fmt.Sprintf(`{"kubernetes.io":{"serviceaccount":{"uid":%q}}}`, l.uid)
+		payload := fmt.Sprintf(`{"aud":%q,"sub":"system:serviceaccount:ns:orders","kubernetes.io":{"serviceaccount":{"uid":%q}}}`, asked.Spec.Audiences[0], l.uid)
 		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
 			Token: "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2VjcmV0",
 		}}, nil

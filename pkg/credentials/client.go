@@ -74,6 +74,7 @@ type Client struct {
 // baseState is what is known about the base credentials, and about the controller's identity.
 type baseState struct {
 	intermediate role.ID        // the role that is assumed first; zero if there is none
+	configured   role.ID        // the role that the settings name as the base; zero if they name none
 	sessions     *sessionSource // nil without IAM Roles Anywhere
 
 	seed           atomic.Pointer[Seed]
@@ -114,6 +115,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 			return nil, err
 		}
 	}
+	c.configured = configuredRole(&o)
 	load = append(load, c.sdkCallOptions()...)
 	c.base = c.cache(c.trackBase(func(ctx context.Context) (aws.Credentials, error) {
 		switch {
@@ -132,6 +134,23 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}
 	c.sts = c.client(c.credentials)
 	return c, nil
+}
+
+// configuredRole returns the role that the settings name as that of the base credentials: for IAM
+// Roles Anywhere, or the SDK's AWS_ROLE_ARN. It is zero if they name none.
+func configuredRole(o *Options) role.ID {
+	if o.RolesAnywhere != nil {
+		return o.RolesAnywhere.Role.ID()
+	}
+	env, err := config.NewEnvConfig()
+	if err != nil || o.Seeded {
+		return role.ID{}
+	}
+	named, err := role.ParseARN(env.RoleARN)
+	if err != nil {
+		return role.ID{}
+	}
+	return named.ID()
 }
 
 // loadConfig returns the AWS settings, and the options with which to load them again.

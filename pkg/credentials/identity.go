@@ -19,10 +19,13 @@ func (c *Client) IsOwnRole(ctx context.Context, r role.ARN) (bool, error) {
 	return err == nil && own.Is(r), err
 }
 
-// IsKnownOwnRole is IsOwnRole without a call: it reports false while the controller's identity was
-// never known, such as without AWS credentials.
+// IsKnownOwnRole is IsOwnRole without a call: by the settings that name a role, and by the last
+// answer of STS. It reports false if there is neither, such as without AWS credentials.
 func (c *Client) IsKnownOwnRole(r role.ARN) bool {
 	if !c.intermediate.IsZero() && c.intermediate == r.ID() {
+		return true
+	}
+	if !c.configured.IsZero() && c.configured == r.ID() {
 		return true
 	}
 	own := c.baseClient.lastCaller.Load()

@@ -176,3 +176,25 @@ func TestIsKnownOwnRole(t *testing.T) {
 		t.Error("its own role is another")
 	}
 }
+
+// A role that the settings name is known although nothing was asked.
+func TestIsKnownOwnRole_BySetting(t *testing.T) {
+	t.Run("IAM Roles Anywhere", func(t *testing.T) {
+		c := startRolesAnywhere(t)
+		client := newClient(t, c.anywhere(t))
+		if !client.IsKnownOwnRole(arn(t, baseRole)) || !client.IsKnownOwnRole(arn(t, "arn:aws:iam::123456789012:role/Controller")) || client.IsKnownOwnRole(arn(t, appRole)) {
+			t.Error("its own role is another")
+		}
+		if len(c.service.Calls())+len(c.sts.Calls()) > 0 {
+			t.Error("AWS was asked")
+		}
+	})
+	t.Run("AWS_ROLE_ARN", func(t *testing.T) {
+		start(t)
+		t.Setenv("AWS_ROLE_ARN", node)
+		t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/does/not/exist")
+		if client := newClient(t); !client.IsKnownOwnRole(arn(t, node)) || client.IsKnownOwnRole(arn(t, appRole)) {
+			t.Error("its own role is another")
+		}
+	})
+}

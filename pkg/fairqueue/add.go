@@ -63,7 +63,7 @@ func (q *Queue) add(request reconcile.Request, priority int, readyAt, now time.T
 	i, ok := q.items[request]
 	switch {
 	case !ok:
-		i = &item{request: request, priority: priority, readyAt: readyAt}
+		i = &item{request: request, priority: priority, readyAt: readyAt, slow: q.slow(request)}
 		q.items[request] = i
 		q.place(i, now)
 	case i.readyAt.IsZero(): // already ready

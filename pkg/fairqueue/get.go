@@ -70,7 +70,7 @@ func (q *Queue) Done(request reconcile.Request) {
 		return
 	}
 	delete(q.processing, request)
-	q.ready.finished(request.Namespace)
+	q.ready.finished(request.Namespace, q.slow(request))
 	q.metrics.done(q.clock.Since(since))
 	if i, ok := q.items[request]; ok && i.readyAt.IsZero() {
 		q.release(i)

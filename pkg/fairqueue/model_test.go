@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"kube-aws-iam-controller/pkg/fairqueue"
 )
@@ -222,7 +223,10 @@ func (m *model) drain() error {
 
 func runModel(t *testing.T, seed uint64, steps int) {
 	t.Helper()
-	m := &model{newTestQueue(t, 0), map[string]entry{}, sets.New[string](), map[string][]string{}, 0}
+	isSlow := func(r reconcile.Request) bool {
+		return strings.HasSuffix(r.Name, "1") || strings.HasSuffix(r.Name, "3")
+	}
+	m := &model{newTestQueueWith(t, fairqueue.Options{Slow: isSlow}), map[string]entry{}, sets.New[string](), map[string][]string{}, 0}
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
 	for i := range steps {
 		if err := m.step(random); err != nil {

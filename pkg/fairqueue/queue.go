@@ -8,6 +8,9 @@
 // with work: of 64 workers it can occupy 32. So while its items are slow, for example because AWS
 // is, there is a free worker for the items of others.
 //
+// Slow requests, for example those that have a low rate limit of their own, occupy a quarter of the
+// workers at most, all namespaces together, so that a backlog of them does not delay the others.
+//
 // Priorities order the items of one namespace: higher priorities first, items of equal priority in
 // the order in which they became ready. Between namespaces there are only three classes, so that a
 // namespace cannot overtake others by raising the priority of its items:
@@ -41,6 +44,10 @@ type Options struct {
 	// Workers is the number of workers. If it is 0, it is unknown, and one namespace can occupy all
 	// workers.
 	Workers int
+	// Slow reports whether processing a request can wait for long, for example for a rate limit
+	// that other requests do not have. Slow requests occupy a quarter of the workers at most. It
+	// returns the same for a request each time; nil means that none is slow.
+	Slow func(reconcile.Request) bool
 	// RateLimiter returns the delay of an item that is added by AddRateLimited.
 	RateLimiter workqueue.TypedRateLimiter[reconcile.Request]
 	// Metrics is where the queue's metrics are registered, under client-go's names. It can be nil.
@@ -56,6 +63,7 @@ type Options struct {
 // controller-runtime's own queue. So adding a delayed request without a delay makes it ready and
 // uses up the delay.
 type Queue struct {
+	slow        func(reconcile.Request) bool
 	rateLimiter workqueue.TypedRateLimiter[reconcile.Request]
 	clock       clock.WithDelayedExecution
 	metrics     *metrics
@@ -79,11 +87,15 @@ var _ priorityqueue.PriorityQueue[reconcile.Request] = &Queue{}
 // New returns an empty Queue.
 func New(o Options) *Queue {
 	q := &Queue{
+		slow:        o.Slow,
 		rateLimiter: o.RateLimiter,
 		clock:       o.Clock,
 		items:       map[reconcile.Request]*item{},
 		ready:       newSchedule(o.Workers),
 		processing:  map[reconcile.Request]time.Time{},
+	}
+	if q.slow == nil {
+		q.slow = func(reconcile.Request) bool { return false }
 	}
 	if q.clock == nil {
 		q.clock = clock.RealClock{}

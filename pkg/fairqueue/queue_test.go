@@ -29,9 +29,15 @@ type testQueue struct {
 
 func newTestQueue(t *testing.T, workers int) testQueue {
 	t.Helper()
+	return newTestQueueWith(t, fairqueue.Options{Workers: workers})
+}
+
+// newTestQueueWith returns a testQueue with these options, a rate limiter and a fake clock.
+func newTestQueueWith(t *testing.T, o fairqueue.Options) testQueue {
+	t.Helper()
 	clock := clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Minute)
-	q := fairqueue.New(fairqueue.Options{Name: "test", Workers: workers, RateLimiter: limiter, Clock: clock})
+	o.Clock, o.RateLimiter = clock, workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Minute)
+	q := fairqueue.New(o)
 	t.Cleanup(q.ShutDown)
 	return testQueue{q, t, clock}
 }

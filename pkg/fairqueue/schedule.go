@@ -28,6 +28,21 @@ func classOf(priority int) class {
 	}
 }
 
+// lane is a class of requests that are slow or not.
+type lane int
+
+const lanes = 2 * lane(classes)
+
+func laneOf(c class, slow bool) lane {
+	if slow {
+		return lane(classes + c)
+	}
+	return lane(c)
+}
+
+// slowShare is the share of the workers that slow requests can occupy: one in slowShare.
+const slowShare = 4
+
 // foregroundRun is how many foreground items are processed in a row while background items are
 // ready.
 const foregroundRun = 7
@@ -40,6 +55,7 @@ type item struct {
 	readyAt time.Time
 	// readySince is when the item became ready, for metrics.
 	readySince time.Time
+	slow       bool
 	// added is a sequence number: the order in which items became ready or were delayed.
 	added uint64
 	line  *line // nil if the item is delayed or its request is being processed
@@ -60,16 +76,17 @@ func (i *item) before(other *item) bool {
 
 func (i *item) moved(to int) { i.index = to }
 
-// namespace has the ready items of one namespace, in one line for each class.
+// namespace has the ready items of one namespace, in one line for each lane.
 type namespace struct {
 	name      string
-	lines     [classes]line
+	lines     [lanes]line
 	inProcess int
 }
 
-// line has the ready items of one namespace and class.
+// line has the ready items of one namespace and lane.
 type line struct {
 	namespace *namespace
+	lane      lane
 	items     ordered[*item]
 	// turn is the sequence number of the line's last turn, or of its first item if that is later.
 	turn  uint64
@@ -91,10 +108,11 @@ func (l *line) moved(to int) { l.index = to }
 type schedule struct {
 	workers    int // 0 if unknown
 	namespaces map[string]*namespace
-	lines      [classes]ordered[*line] // only lines with items
+	lines      [lanes]ordered[*line] // only lines with items
 	turn       uint64
 	run        int // foreground items in a row while background items were ready
 	inProcess  int
+	slow       int // items in process that are slow
 }
 
 func newSchedule(workers int) *schedule {
@@ -107,18 +125,22 @@ func (s *schedule) push(i *item) {
 	if n == nil {
 		n = &namespace{name: i.request.Namespace}
 		for c := range n.lines {
-			n.lines[c].namespace = n
+			n.lines[c].namespace, n.lines[c].lane = n, lane(c)
 		}
 		s.namespaces[n.name] = n
 	}
 	c := classOf(i.priority)
-	i.line = &n.lines[c]
+	l, sibling := laneOf(c, i.slow), laneOf(c, !i.slow)
+	i.line = &n.lines[l]
 	heap.Push(&i.line.items, i)
-	if len(i.line.items) == 1 {
+	if len(i.line.items) > 1 {
+		return
+	}
+	if i.line.turn = n.lines[sibling].turn; len(n.lines[sibling].items) == 0 {
 		s.turn++
 		i.line.turn = s.turn
-		heap.Push(&s.lines[c], i.line)
 	}
+	heap.Push(&s.lines[l], i.line)
 }
 
 // remove takes out an item.
@@ -127,7 +149,7 @@ func (s *schedule) remove(i *item) {
 	heap.Remove(&l.items, i.index)
 	i.line = nil
 	if len(l.items) == 0 {
-		heap.Remove(&s.lines[classOf(i.priority)], l.index)
+		heap.Remove(&s.lines[l.lane], l.index)
 	}
 	s.drop(l.namespace)
 }
@@ -152,17 +174,45 @@ func (s *schedule) next() *item {
 		order = [classes]class{exclusive, background, foreground}
 	}
 	for _, c := range order {
-		if len(s.lines[c]) == 0 {
-			continue
+		if l := s.first(c); l != nil {
+			s.countRun(c)
+			return s.take(l)
 		}
-		l := s.lines[c][0]
-		if c != exclusive && !s.hasShareLeft(l.namespace) {
-			continue
-		}
-		s.countRun(c)
-		return s.take(l)
 	}
 	return nil
+}
+
+// first returns the line of a class that is next, or nil if none can get a worker: of the namespace
+// whose turn it is, the one with the item that comes first.
+func (s *schedule) first(c class) (first *line) {
+	lanes := s.lanesOf(c)
+	for _, l := range lanes {
+		if len(s.lines[l]) > 0 && (first == nil || s.lines[l][0].before(first)) {
+			first = s.lines[l][0]
+		}
+	}
+	if first == nil || (c != exclusive && !s.hasShareLeft(first.namespace)) {
+		return nil
+	}
+	for _, l := range lanes {
+		if other := &first.namespace.lines[l]; len(other.items) > 0 && other.items[0].before(first.items[0]) {
+			first = other
+		}
+	}
+	return first
+}
+
+// lanesOf returns the lanes of a class from which items can get a worker.
+func (s *schedule) lanesOf(c class) []lane {
+	if s.hasSlowShareLeft() {
+		return []lane{laneOf(c, false), laneOf(c, true)}
+	}
+	return []lane{laneOf(c, false)}
+}
+
+// hasSlowShareLeft reports whether another slow item can get a worker.
+func (s *schedule) hasSlowShareLeft() bool {
+	return s.workers == 0 || s.slow < max(1, s.workers/slowShare)
 }
 
 // hasShareLeft reports whether a namespace can get another worker. It can have as many as are free,
@@ -174,26 +224,39 @@ func (s *schedule) hasShareLeft(n *namespace) bool {
 
 func (s *schedule) countRun(c class) {
 	switch {
-	case c == background || len(s.lines[background]) == 0:
+	case c == background || s.isEmpty(background):
 		s.run = 0
 	case c == foreground:
 		s.run++
 	}
 }
 
-// take removes and returns the first item of a line, and ends the line's turn.
+// isEmpty reports whether a class has no ready items.
+func (s *schedule) isEmpty(c class) bool {
+	return len(s.lines[laneOf(c, false)])+len(s.lines[laneOf(c, true)]) == 0
+}
+
+// take removes and returns the first item of a line, and ends the turn of its namespace.
 func (s *schedule) take(l *line) *item {
 	first := l.items[0]
 	s.turn++
-	l.turn = s.turn
+	for _, slow := range []bool{false, true} { // it is the turn of the namespace, in this class
+		l.namespace.lines[laneOf(classOf(first.priority), slow)].turn = s.turn
+	}
+	if first.slow {
+		s.slow++
+	}
 	s.addInProcess(l.namespace, 1)
 	s.remove(first)
 	return first
 }
 
 // finished records that an item of a namespace is no longer in process.
-func (s *schedule) finished(name string) {
+func (s *schedule) finished(name string, slow bool) {
 	n := s.namespaces[name]
+	if slow {
+		s.slow--
+	}
 	s.addInProcess(n, -1)
 	s.drop(n)
 }

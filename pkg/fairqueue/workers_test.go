@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
 	"kube-aws-iam-controller/pkg/fairqueue"
 )
 
@@ -120,6 +122,57 @@ func TestQueue_ShareOfWorkers(t *testing.T) {
 					if len(got) != want {
 						q.t.Errorf("%d items of %d namespaces are in process, want %d", len(got), i+1, want)
 					}
+				}
+			})
+		})
+	}
+}
+
+// Slow items of all namespaces together occupy a quarter of the workers; the others are processed
+// meanwhile. When a slow item is done, the next one gets its worker.
+func TestQueue_ShareOfSlowItems(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		workers, slow int
+	}{
+		{"one worker", 1, 1},
+		{"three workers", 3, 1},
+		{"eight workers", 8, 2},
+		{"64 workers", 64, 16},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				isSlow := func(r reconcile.Request) bool { return r.Name == "slow" }
+				q := testQueue{fairqueue.New(fairqueue.Options{Workers: row.workers, Slow: isSlow}), t, nil}
+				defer q.ShutDown()
+				got := make(chan reconcile.Request, 1000)
+				for range row.workers {
+					go func() {
+						if r, shutDown := q.Get(); !shutDown {
+							got <- r
+						}
+					}()
+				}
+				for n := range 100 { // each in a namespace of its own, which can always have a worker
+					q.add(waiting, 0, fmt.Sprintf("n%d/slow", n))
+				}
+				if synctest.Wait(); len(got) != row.slow {
+					t.Fatalf("%d slow items are in process, want %d", len(got), row.slow)
+				}
+				for n := range 100 {
+					q.add(background, 0, fmt.Sprintf("n%d/other", n))
+				}
+				if synctest.Wait(); len(got) != row.workers {
+					t.Fatalf("%d items are in process, want %d", len(got), row.workers)
+				}
+				done := <-got
+				next := q.worker()
+				if key := arrived(next); key != "" && strings.HasSuffix(key, "slow") {
+					t.Fatalf("%s got a worker beyond the share", key)
+				}
+				q.Done(done)
+				if key := arrived(q.worker()); !strings.HasSuffix(key, "slow") {
+					t.Errorf("%q got the worker of a slow item", key)
 				}
 			})
 		})

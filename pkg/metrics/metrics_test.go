@@ -83,6 +83,7 @@ func TestRegisterSecrets_ReadsAtEachScrape(t *testing.T) {
 		{Namespace: "orders", Name: "aws-iam-app", Source: "Pod", Expires: expires.Add(time.Hour)},
 		{Namespace: "orders", Name: "reports", Source: "AWSIAMRole", Expires: expires},
 		{Namespace: "orders", Name: "aws-iam-broken", Source: "Pod"},
+		{Namespace: "orders", Name: "aws-iam.app", Source: "ServiceAccount"},
 	}
 	wantExposed(t, registry, []string{
 		`# TYPE kube_aws_iam_controller_credentials_expiration_timestamp_seconds gauge`,
@@ -92,6 +93,7 @@ func TestRegisterSecrets_ReadsAtEachScrape(t *testing.T) {
 		`# TYPE kube_aws_iam_controller_secrets gauge`,
 		`kube_aws_iam_controller_secrets{source="AWSIAMRole"} 1`,
 		`kube_aws_iam_controller_secrets{source="Pod"} 3`,
+		`kube_aws_iam_controller_secrets{source="ServiceAccount"} 1`,
 	}, names...)
 
 	secrets = secrets[:1]

@@ -71,7 +71,7 @@ func TestWatch_RealAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := New([]string{""})
+	index := New([]string{""}, CurrentUID(watching))
 	go func() { _ = NewWatch(watching, []string{""}, index).Start(t.Context()) }()
 	await := func(what, name, role string) (uid types.UID) {
 		t.Helper()
@@ -105,7 +105,22 @@ func TestWatch_RealAPIServer(t *testing.T) {
 	}
 	await("the deletion", "asks", "")
 	create("asks", "App")
-	if again := await("the successor", "asks", "App"); again == first || again == "" {
+	again := await("the successor", "asks", "App")
+	if again == first || again == "" {
 		t.Errorf("uid %q after %q", again, first)
+	}
+	name := types.NamespacedName{Namespace: "default", Name: "asks"}
+	for _, c := range []struct {
+		account ServiceAccount
+		want    bool
+	}{
+		{ServiceAccount{Name: name, UID: again}, true},
+		{ServiceAccount{Name: name, UID: first}, false},
+		{ServiceAccount{Name: types.NamespacedName{Namespace: "default", Name: "ask"}, UID: again}, false},
+		{ServiceAccount{Name: types.NamespacedName{Namespace: "kube-system", Name: "asks"}, UID: again}, false},
+	} {
+		if got, err := index.IsCurrent(t.Context(), &c.account); got != c.want || err != nil {
+			t.Errorf("%+v is current: %t, %v", c.account, got, err)
+		}
 	}
 }

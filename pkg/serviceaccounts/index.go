@@ -3,6 +3,7 @@
 package serviceaccounts
 
 import (
+	"context"
 	"maps"
 	"reflect"
 	"slices"
@@ -32,6 +33,9 @@ func (a *ServiceAccount) secret() types.NamespacedName {
 type Index struct {
 	*filteredwatch.Scopes
 
+	// currentUID asks the API server for the UID of a ServiceAccount; "" if there is none.
+	currentUID func(ctx context.Context, account types.NamespacedName) (types.UID, error)
+
 	lock sync.RWMutex
 	// byName has the ServiceAccounts, which do not change once they are in it.
 	byName map[types.NamespacedName]*ServiceAccount
@@ -40,12 +44,13 @@ type Index struct {
 }
 
 // New returns an empty Index. It is in sync when every scope, a namespace or "" for all, has been
-// listed.
-func New(scopes []string) *Index {
+// listed. currentUID is for IsCurrent: see CurrentUID.
+func New(scopes []string, currentUID func(context.Context, types.NamespacedName) (types.UID, error)) *Index {
 	return &Index{
-		Scopes:  filteredwatch.NewScopes(scopes),
-		byName:  map[types.NamespacedName]*ServiceAccount{},
-		changed: func(types.NamespacedName) {},
+		Scopes:     filteredwatch.NewScopes(scopes),
+		currentUID: currentUID,
+		byName:     map[types.NamespacedName]*ServiceAccount{},
+		changed:    func(types.NamespacedName) {},
 	}
 }
 
@@ -80,6 +85,13 @@ func (x *Index) ForSecret(secret types.NamespacedName) (ServiceAccount, bool) {
 		return ServiceAccount{}, false
 	}
 	return x.Get(types.NamespacedName{Namespace: secret.Namespace, Name: name})
+}
+
+// IsCurrent asks the API server whether it has the very ServiceAccount of the Index, as the watch
+// can be late. It is for decisions that cannot be taken back. An error means that this is not known.
+func (x *Index) IsCurrent(ctx context.Context, account *ServiceAccount) (bool, error) {
+	uid, err := x.currentUID(ctx, account.Name)
+	return uid == account.UID, err
 }
 
 // Len returns the number of ServiceAccounts that ask for a Secret.

@@ -30,7 +30,7 @@ func named(name string) types.NamespacedName {
 // last call.
 func newIndex(t *testing.T) (x *Index, changes func() []string) {
 	t.Helper()
-	x = New([]string{""})
+	x = New([]string{""}, nil)
 	var names []string
 	x.Subscribe(func(s types.NamespacedName) { names = append(names, s.String()) })
 	return x, func() []string {
@@ -108,7 +108,7 @@ func TestIndex_Get(t *testing.T) {
 }
 
 func TestIndex_SubscriberGetsWhatIsAskedForAlready(t *testing.T) {
-	x := New([]string{""})
+	x := New([]string{""}, nil)
 	x.Put(account("a", "1", "app"))
 	var got []string
 	x.Subscribe(func(s types.NamespacedName) { got = append(got, s.Name) })
@@ -118,7 +118,7 @@ func TestIndex_SubscriberGetsWhatIsAskedForAlready(t *testing.T) {
 }
 
 func TestIndex_ReplacesTheListedScopeOnly(t *testing.T) {
-	x := New([]string{"n", "m"})
+	x := New([]string{"n", "m"}, nil)
 	other := account("a", "1", "app")
 	other.Namespace = "m"
 	filteredwatch.Replace[*metav1.PartialObjectMetadata](x, "n", []*metav1.PartialObjectMetadata{account("a", "2", "app")})
@@ -134,7 +134,7 @@ func TestIndex_ReplacesTheListedScopeOnly(t *testing.T) {
 
 // The subscriber may ask the Index, and several goroutines may write to it.
 func TestIndex_IsSafeForConcurrentUse(t *testing.T) {
-	x := New([]string{""})
+	x := New([]string{""}, nil)
 	x.Subscribe(func(s types.NamespacedName) { x.ForSecret(s) })
 	var running sync.WaitGroup
 	for i := range 4 {

@@ -4,8 +4,10 @@ import (
 	"context"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 
@@ -34,4 +36,17 @@ func NewWatch(c metadata.Interface, scopes []string, x *Index) *filteredwatch.Wa
 		},
 		Keep: request.ReduceServiceAccount,
 	}, scopes, x)
+}
+
+// CurrentUID returns a function that asks the API server for the UID of a ServiceAccount; "" if
+// there is none. It lists by name, which needs no other right than the Watch.
+func CurrentUID(c metadata.Interface) func(context.Context, types.NamespacedName) (types.UID, error) {
+	return func(ctx context.Context, account types.NamespacedName) (types.UID, error) {
+		byName := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, account.Name).String()}
+		list, err := c.Resource(resource).Namespace(account.Namespace).List(ctx, byName)
+		if err != nil || len(list.Items) == 0 {
+			return "", err
+		}
+		return list.Items[0].UID, nil
+	}
 }

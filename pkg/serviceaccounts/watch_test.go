@@ -109,7 +109,7 @@ func (a scopedAPI) stream(w *watch.FakeWatcher) {
 func start(t *testing.T, api *fakeAPI, scopes ...string) *Index {
 	t.Helper()
 	api.watches = make(chan *watch.FakeWatcher, 100)
-	index := New(scopes)
+	index := New(scopes, nil)
 	w := NewWatch(api, scopes, index)
 	if w.NeedLeaderElection() {
 		t.Error("runs on the leader only")

@@ -120,18 +120,36 @@ func (i *Issuer) requestToken(ctx context.Context, account *serviceaccounts.Serv
 		return credentials.Redacted{}, explainRequest(err, account.Name, audience)
 	}
 	token := credentials.Redact(issued.Status.Token)
-	claims, err := credentials.ReadClaims(token)
-	switch {
-	case err != nil:
-		return credentials.Redacted{}, credentials.NewError(credentials.Unavailable, "BadToken",
-			fmt.Sprintf("what the API server issues for ServiceAccount %s is no token: %v. Tried again", account.Name, err))
-	case claims.ServiceAccountUID != string(account.UID):
-		return credentials.Redacted{}, replaced(account.Name)
+	if err := checkToken(token, account, audience); err != nil {
+		return credentials.Redacted{}, err
 	}
 	if err := i.Rejected(ctx, audience, token); err != nil {
 		return credentials.Redacted{}, err
 	}
 	return token, nil
+}
+
+// checkToken returns an error unless a token is what was requested: of the very ServiceAccount, and
+// for the audience alone. A token for more could open what AWS must not.
+func checkToken(token credentials.Redacted, account *serviceaccounts.ServiceAccount, audience string) error {
+	claims, err := credentials.ReadClaims(token)
+	switch {
+	case err != nil:
+		return badToken(account.Name, err.Error())
+	case len(claims.Audiences) != 1 || claims.Audiences[0] != audience:
+		return badToken(account.Name, fmt.Sprintf("it is for other audiences than %s alone", audience))
+	case claims.Subject != "system:serviceaccount:"+account.Name.Namespace+":"+account.Name.Name:
+		return badToken(account.Name, "it is of another user")
+	case claims.ServiceAccountUID != string(account.UID):
+		return replaced(account.Name)
+	}
+	return nil
+}
+
+// badToken is the error of a token that is not what was requested.
+func badToken(account types.NamespacedName, why string) error {
+	return credentials.NewError(credentials.Unavailable, "BadToken",
+		fmt.Sprintf("what the API server issues for ServiceAccount %s is not the token that was requested: %s. Tried again", account, why))
 }
 
 // requestToken asks the API server for a token. API servers from Kubernetes 1.34 on refuse a
@@ -149,6 +167,9 @@ func replaced(account types.NamespacedName) error {
 		fmt.Sprintf("ServiceAccount %s was deleted and created again; tried again for the new one", account))
 }
 
+// ownRefused is what the policy says about a token of the controller's own ServiceAccount.
+const ownRefused = "creates no tokens of its own ServiceAccount"
+
 // explainRequest returns the Error of a TokenRequest that failed.
 func explainRequest(err error, account types.NamespacedName, audience string) error {
 	says := err.Error()
@@ -157,6 +178,9 @@ func explainRequest(err error, account types.NamespacedName, audience string) er
 		return credentials.NewError(credentials.Rejected, "ServiceAccountNotFound", fmt.Sprintf("ServiceAccount %s does not exist", account))
 	case apierrors.IsConflict(err):
 		return replaced(account)
+	case apierrors.IsForbidden(err) && strings.Contains(says, ownRefused):
+		return credentials.NewError(credentials.Denied, "TokenRefused", fmt.Sprintf("ServiceAccount %s is the controller's own, "+
+			"and no role is given to it by web identity. Run the pod as another ServiceAccount: %s", account, says))
 	case apierrors.IsForbidden(err) && strings.Contains(says, "ValidatingAdmissionPolicy"):
 		return credentials.NewError(credentials.Denied, "TokenRefused", fmt.Sprintf("an admission policy refuses the controller a token of ServiceAccount %s "+
 			"for the audience %s. If that audience is to be allowed, its list in %s must be that of --web-identity-audience: %s", account, audience, component, says))

@@ -24,10 +24,15 @@ const (
 	probeTimeout = 10 * time.Second
 )
 
+// audienceRule is what the policy says if it refuses a token for its audience. Its first rule that
+// does not hold is the one that is quoted, and this rule is the first.
+const audienceRule = "creates tokens only for one audience of "
+
 // Policy finds out whether the admission policy is in force that confines what tokens the
 // controller can request. It requests a token that the policy refuses: the API server ignores a dry
 // run here, so it is one for an audience that no server accepts, of the controller's own
-// ServiceAccount. It is safe for concurrent use.
+// ServiceAccount. The policy must refuse it for its audience: a policy that refuses it for the
+// ServiceAccount alone does not confine the others' tokens. It is safe for concurrent use.
 type Policy struct {
 	// Name is the name of the policy, and Audience that of the tokens that are requested.
 	Name, Audience string
@@ -64,8 +69,8 @@ func (p *Policy) InForce(ctx context.Context) error {
 		life, p.last = inForceLife, nil
 	default:
 		p.last = credentials.NewError(credentials.Absent, "PolicyNotInForce", fmt.Sprintf("the controller requests no tokens of ServiceAccounts, as the admission "+
-			"policy %s is not in force for it: without the policy it could act as every ServiceAccount. Install %s, with the name of the controller's "+
-			"ServiceAccount in it", p.Name, component))
+			"policy %s is not in force for it, or does not refuse the audience %s: without the policy the controller could act as every ServiceAccount. "+
+			"Install %s, with the name of the controller's ServiceAccount and the audiences of --web-identity-audience in it", p.Name, p.Audience, component))
 	}
 	p.until = p.Clock.Now().Add(life)
 	if p.Observe != nil {
@@ -93,7 +98,7 @@ func (p *Policy) try(ctx context.Context) (inForce bool, err error) {
 	case err == nil:
 		return false, nil
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+p.Name+"' "):
-		return true, nil
+		return strings.Contains(err.Error(), audienceRule), nil
 	}
 	return false, fmt.Errorf("cannot try it with ServiceAccount %s: %w", self, err)
 }

@@ -20,9 +20,12 @@ import (
 	"kube-aws-iam-controller/pkg/webidentity"
 )
 
-func refusedBy(policy string) error {
-	return apierrors.NewForbidden(authenticationv1.Resource("serviceaccounts"), "self", fmt.Errorf("ValidatingAdmissionPolicy '%s' with binding 'b' denied request: no", policy))
+func refusedBy(policy, why string) error {
+	return apierrors.NewForbidden(authenticationv1.Resource("serviceaccounts"), "self", fmt.Errorf("ValidatingAdmissionPolicy '%s' with binding 'b' denied request: %s", policy, why))
 }
+
+// badAudience is why the policy refuses a token for another audience than its own.
+const badAudience = "the controller creates tokens only for one audience of sts.amazonaws.com, and this one is for no-one"
 
 func TestPolicy_InForce(t *testing.T) {
 	noRight := apierrors.NewForbidden(authenticationv1.Resource("serviceaccounts"), "self", errors.New("no right"))
@@ -32,9 +35,10 @@ func TestPolicy_InForce(t *testing.T) {
 		code   string // of the error, or "" if it is in force
 		says   string
 	}{
-		{"refused by the policy", refusedBy("tokens"), "", ""},
+		{"refused by the policy", refusedBy("tokens", badAudience), "", ""},
+		{"refused by the policy for the ServiceAccount alone", refusedBy("tokens", "the controller creates no tokens of its own ServiceAccount"), "PolicyNotInForce", "audience no-one"},
 		{"issued", nil, "PolicyNotInForce", "config/components/web-identity-per-serviceaccount"},
-		{"refused by another policy", refusedBy("tokens-of-others"), "PolicyUnknown", "cannot find out"},
+		{"refused by another policy", refusedBy("tokens-of-others", badAudience), "PolicyUnknown", "cannot find out"},
 		{"no right", noRight, "PolicyUnknown", "no right"},
 		{"an API server that is away", apierrors.NewServiceUnavailable("away"), "PolicyUnknown", "away"},
 	} {

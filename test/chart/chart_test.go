@@ -167,3 +167,46 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+// TestNotes_GiveAServiceAccountARole checks what the notes say about the rights that the values ask
+// for.
+func TestNotes_GiveAServiceAccountARole(t *testing.T) {
+	const annotate = "kubectl annotate serviceaccount --namespace <namespace> <serviceaccount> iam.amazonaws.com/role=<role-arn>\n"
+	const role = "kubectl create role --namespace <namespace> assume-<serviceaccount> --verb=assume --resource=awsiamroles.zalando.org --resource-name=<role-arn>\n"
+	const binding = "kubectl create rolebinding --namespace <namespace> assume-<serviceaccount> --role=assume-<serviceaccount> --serviceaccount=<namespace>:<serviceaccount>\n"
+	const byNamespace, findsNone, noIdentity = "allowed-roles='[\"<role-arn>\"]'\n", "If it finds none, set aws.identity", "needs no AWS identity"
+	const trust = "audience\nsts.amazonaws.com and subject system:serviceaccount:<namespace>:<serviceaccount>.\n"
+	for _, c := range []struct {
+		values        string
+		says, saysNot []string
+	}{
+		{"", []string{annotate, role, binding, findsNone}, []string{byNamespace, noIdentity, "AssumeRoleWithWebIdentity"}},
+		{"aws: {identity: seed}", []string{annotate, role, binding}, []string{findsNone}},
+		{"flags: {authorization-mode: [Namespace, RBAC]}", []string{role, binding}, []string{byNamespace}},
+		{"flags: {authorization-mode: [Namespace]}", []string{annotate, byNamespace}, []string{role, binding}},
+		{"flags: {authorization-mode: [RBAC, AlwaysAllow]}", []string{annotate}, []string{role, binding, byNamespace}},
+		{"flags: {mount-path: /meta/aws}", []string{"at /meta/aws and", "AWS_SHARED_CREDENTIALS_FILE=/meta/aws/credentials.process"}, []string{"aws-iam/"}},
+		{"serviceAccountIdentity: web-identity", []string{annotate, trust, noIdentity, "set aws.region"}, []string{role, binding, byNamespace, findsNone}},
+		{"{serviceAccountIdentity: web-identity, webIdentityAudiences: [b, a]}", []string{"audience\nb and subject"}, nil},
+		{"{serviceAccountIdentity: web-identity, aws: {identity: seed}}", []string{annotate, trust, "scripts/bootstrap.sh"}, []string{role, binding, noIdentity}},
+		{"{serviceAccountIdentity: web-identity, flags: {authorization-mode: [Namespace]}}", []string{annotate}, []string{byNamespace}},
+	} {
+		t.Run(c.values, func(t *testing.T) {
+			files, err := template(t, elsewhere, read(t, c.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := files["NOTES.txt"]
+			for _, text := range append(c.says, "Pods of the ServiceAccount, and no others, mount the Secret aws-iam.<serviceaccount>") {
+				if !strings.Contains(notes, text) {
+					t.Errorf("the notes do not say %q:\n%s", text, notes)
+				}
+			}
+			for _, text := range c.saysNot {
+				if strings.Contains(notes, text) {
+					t.Errorf("the notes say %q:\n%s", text, notes)
+				}
+			}
+		})
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,27 +23,16 @@ var own = []string{
 
 // TestFlags checks that the schema takes the program's flags, no more and no fewer.
 func TestFlags(t *testing.T) {
-	text, err := os.ReadFile(folder + "/values.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var schema struct {
-		Properties struct {
-			Flags struct{ Properties map[string]any }
-		}
-	}
-	if err := json.Unmarshal(text, &schema); err != nil {
-		t.Fatal(err)
-	}
 	var flags []string
+	inSchema := flagsOf(t, readSchema(t))
 	usage := string(goRun(t, "-C", "../..", "run", "./cmd/"+name, "--help"))
 	for _, found := range regexp.MustCompile(`(?m)^ +--([a-z-]+)`).FindAllStringSubmatch(usage, -1) {
 		flags = append(flags, found[1])
-		if schema.Properties.Flags.Properties[found[1]] == nil && !slices.Contains(own, found[1]) {
+		if inSchema[found[1]] == nil && !slices.Contains(own, found[1]) {
 			t.Errorf("values.schema.json lacks the program's flag %s", found[1])
 		}
 	}
-	for flag := range schema.Properties.Flags.Properties {
+	for flag := range inSchema {
 		if !slices.Contains(flags, flag) {
 			t.Errorf("values.schema.json has flags.%s, and the program has not", flag)
 		}
@@ -69,9 +57,10 @@ flags:
   namespace: [payments, orders]
   refresh-limit: 10m
   session-duration: 1h30m
-  session-tags: [eks-cluster-name, kubernetes-namespace]
+  session-tags: [eks-cluster-name, kubernetes-namespace, kubernetes-service-account]
   sts-qps: 0.5
   unused-grace-period: 0s
+  web-identity-qps: 40
   zap-devel: false
   zap-encoder: console
   zap-log-level: 3

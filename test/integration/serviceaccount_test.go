@@ -95,6 +95,11 @@ func TestServiceAccount_PodGetsTheAnnotatedRole(t *testing.T) {
 			}
 		})
 	}
+	t.Run("metric", func(t *testing.T) {
+		w.eventually("the Secrets count as those of ServiceAccounts", func() bool {
+			return w.metric("secrets", "source", "ServiceAccount") == 6 && w.metric("secrets", "source", "Pod") == 0
+		})
+	})
 	t.Run("duration", func(t *testing.T) {
 		w.serviceAccount("short", annotations{request.RoleAnnotation: "app", request.DurationAnnotation: "900"})
 		w.podOf("short")

@@ -68,12 +68,12 @@ func newMinter(t *testing.T, manifests ...string) *minter {
 	return m
 }
 
-// apply creates what is in a manifest, until the test ends.
-func (m *minter) apply(manifest string) {
+// apply creates what is in a manifest, with these strings replaced, until the test ends.
+func (m *minter) apply(manifest string, replace ...string) {
 	m.t.Helper()
 	text, err := os.ReadFile(manifest) //nolint:gosec // the test names it
 	m.must(err)
-	for document := range strings.SplitSeq(string(text), "\n---\n") {
+	for document := range strings.SplitSeq(strings.NewReplacer(replace...).Replace(string(text)), "\n---\n") {
 		o := &unstructured.Unstructured{}
 		m.must(yaml.Unmarshal([]byte(document), &o.Object))
 		m.create(o)
@@ -230,6 +230,20 @@ func TestServiceAccountToken_RefusesToMintUnconfined(t *testing.T) {
 	}
 	m.apply("../../config/components/web-identity-per-serviceaccount/token.yaml")
 	m.wait("aws-iam.orders")
+}
+
+// A policy that an administrator changed so that it allows every audience still refuses the trial
+// request, for the controller's own ServiceAccount. That is not enough.
+func TestServiceAccountToken_RefusesToMintForEveryAudience(t *testing.T) {
+	m := newMinter(t, "rbac.yaml")
+	m.apply("../../config/components/web-identity-per-serviceaccount/token.yaml", "['sts.amazonaws.com']", "object.spec.audiences")
+	m.eventually("the changed policy is in force", func() bool { return !m.isUnconfined() })
+	m.begin()
+	m.account("orders")
+	m.event("Warning GetCredentialsFailed orders:", "does not refuse the audience "+controllers.Name+"/probe")
+	if len(m.sts.Calls()) > 0 || m.secret("aws-iam.orders") != nil {
+		t.Error("a session with a policy that allows every audience")
+	}
 }
 
 func TestServiceAccountToken_Forbidden(t *testing.T) {

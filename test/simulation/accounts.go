@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -112,6 +113,17 @@ func (sim *simulator) roleOfAccount(a *accountState) (role.ARN, bool) {
 func (sim *simulator) accountChangedSince(secret key, then time.Duration) bool {
 	at, ok := sim.accountChangedAt[secret]
 	return ok && at >= then
+}
+
+// currentUID asks the API server for the UID of a ServiceAccount.
+func (inst *instance) currentUID(_ context.Context, account key) (uid types.UID, err error) {
+	err = inst.call("list ServiceAccount", account, false, func() error {
+		if now := inst.sim.accounts.all[account]; now != nil {
+			uid = now.uid
+		}
+		return nil
+	})
+	return uid, err
 }
 
 // seenAccount is the state of a ServiceAccount in an instance's cache from a time on. The account

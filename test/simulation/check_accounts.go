@@ -46,9 +46,13 @@ func (sim *simulator) checkAccountWritten(t *task, before, after *corev1.Secret)
 }
 
 // isOfPredecessor reports whether a Secret has a session of a ServiceAccount that was deleted and
-// created again, as far as the instance knew since the reconcile began.
+// created again, as the instance knew since the reconcile began and as is true.
 func (t *task) isOfPredecessor(s *corev1.Secret) bool {
 	uid := s.Annotations[secret.ServiceAccountUIDAnnotation]
+	of, _ := accountOf(t.key)
+	if now := t.inst.sim.accounts.all[of]; now != nil && string(now.uid) == uid {
+		return false
+	}
 	return uid != "" && slices.ContainsFunc(t.inst.cache.accountsSince(t.key, t.began), func(a seenAccount) bool {
 		return a.accountState != nil && a.reference != "" && string(a.uid) != uid
 	})

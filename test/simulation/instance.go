@@ -83,7 +83,7 @@ func (sim *simulator) start(cluster string) *instance {
 		return role.Base{}
 	}
 	inst.podIndex = podindex.New([]string{""}, mountPath, monotonicClock{inst.host})
-	inst.accounts = serviceaccounts.New([]string{""})
+	inst.accounts = serviceaccounts.New([]string{""}, inst.currentUID)
 	identity := credentials.Identity{Caller: inst.caller, Assume: inst.assume}
 	inst.core = controllers.NewCore(&controllers.Dependencies{
 		Settings: controllers.Settings{

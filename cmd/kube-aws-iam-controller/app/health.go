@@ -16,6 +16,7 @@ import (
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/metrics"
+	"kube-aws-iam-controller/pkg/request"
 	"kube-aws-iam-controller/pkg/secret"
 )
 
@@ -77,14 +78,22 @@ func listSecrets(m manager.Manager) func() iter.Seq[metrics.Secret] {
 				if err != nil {
 					expires = time.Time{}
 				}
-				wantedBy := "Pod"
-				if secret.BelongsToAWSIAMRole(s) {
-					wantedBy = v1.Kind
-				}
-				if !yield(metrics.Secret{Namespace: s.Namespace, Name: s.Name, Source: wantedBy, Expires: expires}) {
+				if !yield(metrics.Secret{Namespace: s.Namespace, Name: s.Name, Source: sourceOf(s), Expires: expires}) {
 					return
 				}
 			}
 		}
+	}
+}
+
+// sourceOf returns the kind of object that says which role a managed Secret is for.
+func sourceOf(s *corev1.Secret) string {
+	switch {
+	case secret.BelongsToAWSIAMRole(s):
+		return v1.Kind
+	case request.IsOfServiceAccount(s.Name):
+		return "ServiceAccount"
+	default:
+		return "Pod"
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"kube-aws-iam-controller/pkg/metrics"
 	"kube-aws-iam-controller/pkg/podindex"
 	"kube-aws-iam-controller/pkg/renewal"
+	podrequest "kube-aws-iam-controller/pkg/request"
 	"kube-aws-iam-controller/pkg/secret"
 	"kube-aws-iam-controller/pkg/serviceaccounts"
 	"kube-aws-iam-controller/pkg/webidentity"
@@ -113,7 +114,7 @@ func NewManager(ctx context.Context, cfg *rest.Config, o *Options) (manager.Mana
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
-	pods, accounts := podindex.New(o.scopes(), o.MountPath, o.Clock), serviceaccounts.New(o.scopes())
+	pods, accounts := podindex.New(o.scopes(), o.MountPath, o.Clock), serviceaccounts.New(o.scopes(), serviceaccounts.CurrentUID(names))
 	seed := newSeed(clientset, recorder, o)
 	monitor := newCertificateMonitor(recorder, o)
 	core := controllers.NewCore(dependencies(m, o, &parts{clientset, uncached, recorder, pods, accounts, issuer, seed, servesRoles}))
@@ -218,10 +219,14 @@ func cachedObjects(modes []string, roles bool) []client.Object {
 	return all
 }
 
-// newQueue returns a function that makes the queue of a controller with a number of workers.
-func newQueue(workers int) func(string, workqueue.TypedRateLimiter[reconcile.Request]) controllers.Queue {
+// newQueue returns a function that makes the queue of a controller with a number of workers. A
+// reconcile that requests a web identity token can wait long for --web-identity-qps.
+func newQueue(workers int, webIdentity bool) func(string, workqueue.TypedRateLimiter[reconcile.Request]) controllers.Queue {
 	return func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) controllers.Queue {
-		return fairqueue.New(fairqueue.Options{Name: name, Workers: workers, RateLimiter: limiter, Metrics: ctrlmetrics.Registry})
+		return fairqueue.New(fairqueue.Options{
+			Name: name, Workers: workers, RateLimiter: limiter, Metrics: ctrlmetrics.Registry,
+			Slow: func(r reconcile.Request) bool { return webIdentity && podrequest.IsOfServiceAccount(r.Name) },
+		})
 	}
 }
 
@@ -231,7 +236,7 @@ func addController(m manager.Manager, o *Options, core *controllers.Core, seed *
 		SkipNameValidation:      new(true),
 		MaxConcurrentReconciles: o.MaxConcurrentReconciles,
 		ReconciliationTimeout:   controllers.ReconcileTimeout,
-		NewQueue:                newQueue(o.MaxConcurrentReconciles),
+		NewQueue:                newQueue(o.MaxConcurrentReconciles, o.WebIdentity != nil),
 		RateLimiter:             core.Retries(),
 		Reconciler:              core,
 		LogConstructor: func(request *reconcile.Request) logr.Logger {

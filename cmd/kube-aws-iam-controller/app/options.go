@@ -114,7 +114,7 @@ func (o *options) flags() *pflag.FlagSet {
 	o.log.BindFlags(goFlags)
 	goFlags.Lookup("zap-devel").Usage = "Development logging: console encoding, debug level, stack traces from warnings on."
 	goFlags.Lookup("zap-stacktrace-level").Usage = "Level from which on stack traces are logged (one of 'info', 'error', 'panic'). Default: none."
-	goFlags.Lookup("zap-time-encoding").Usage = "Encoding of times (one of 'epoch', 'millis', 'nano', 'iso8601', 'rfc3339' or 'rfc3339nano'). Default: rfc3339nano."
+	goFlags.Lookup("zap-time-encoding").Usage = "Encoding of times (one of 'epoch', 'millis', 'nanos', 'iso8601', 'rfc3339' or 'rfc3339nano'). Default: rfc3339nano."
 	if kubeconfig := flag.CommandLine.Lookup("kubeconfig"); kubeconfig != nil {
 		goFlags.Var(kubeconfig.Value, kubeconfig.Name, kubeconfig.Usage)
 	}

@@ -46,11 +46,11 @@ var probeRetry = wait.Backoff{Duration: time.Second, Factor: 2, Steps: 5}
 
 // addPolicyProbe adds the probe to a manager, and that of tokens if it is not nil.
 func addPolicyProbe(m manager.Manager, o *Options, secrets corev1client.SecretsGetter, tokens *webidentity.Policy) error {
-	set, err := o.Metrics.RegisterPolicies()
+	set, unset, err := o.Metrics.RegisterPolicies()
 	if err != nil {
 		return err
 	}
-	if err := addTokenProbe(m, o, tokens, set); err != nil {
+	if err := addTokenProbe(m, o, tokens, set, unset); err != nil {
 		return err
 	}
 	return m.Add(&policyProbe{secrets: secrets, namespaces: o.probeNamespaces(), set: set, retry: probeRetry, log: o.Log})

@@ -72,7 +72,7 @@ func TestPolicyProbe(t *testing.T) {
 				return true, s, next(policy)
 			})
 			registry := prometheus.NewRegistry()
-			set, err := metrics.New(registry).RegisterPolicies()
+			set, _, err := metrics.New(registry).RegisterPolicies()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -161,16 +162,25 @@ type tokenProbe struct {
 }
 
 // addTokenProbe adds the probe to a manager, if there is a policy to probe.
-func addTokenProbe(m manager.Manager, o *Options, policy *webidentity.Policy, set func(policy string, inForce bool)) error {
+func addTokenProbe(m manager.Manager, o *Options, policy *webidentity.Policy, set func(policy string, inForce bool), unset func(policy string)) error {
 	if policy == nil {
 		return nil
 	}
-	log, last := o.Log.WithValues("policy", policy.Name), ""
-	policy.Observe = func(inForce bool, unknown error) {
-		now := fmt.Sprint(inForce, unknown)
+	policy.Observe = tokenObserver(o.Log, policy.Name, set, unset)
+	return m.Add(tokenProbe{policy})
+}
+
+// tokenObserver returns a function that sets the metric of a policy by each result, and logs what
+// has changed.
+func tokenObserver(log logr.Logger, policy string, set func(policy string, inForce bool), unset func(policy string)) func(inForce bool, unknown error) {
+	log, last := log.WithValues("policy", policy), ""
+	return func(inForce bool, unknown error) {
 		if unknown == nil {
-			set(policy.Name, inForce)
+			set(policy, inForce)
+		} else {
+			unset(policy)
 		}
+		now := fmt.Sprint(inForce, unknown)
 		if now == last {
 			return
 		}
@@ -185,7 +195,6 @@ func addTokenProbe(m manager.Manager, o *Options, policy *webidentity.Policy, se
 				"apply config/components/web-identity-per-serviceaccount")
 		}
 	}
-	return m.Add(tokenProbe{policy})
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,11 +13,15 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
+
+	"kube-aws-iam-controller/pkg/metrics"
 )
 
 func TestWebIdentityFlags(t *testing.T) {
@@ -83,6 +88,34 @@ func TestCheckAudiences(t *testing.T) {
 	for _, cfg := range []*rest.Config{{}, {BearerToken: "opaque"}, {BearerTokenFile: "/does/not/exist"}} {
 		if err := checkAudiences(cfg, []string{"api"}); err != nil {
 			t.Errorf("nothing is known, and %v", err)
+		}
+	}
+}
+
+// A metric says nothing of a policy whose state is unknown, and a state is logged once.
+func TestTokenObserver(t *testing.T) {
+	registry, lines := prometheus.NewRegistry(), 0
+	set, unset, err := metrics.New(registry).RegisterPolicies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	observe := tokenObserver(funcr.New(func(string, string) { lines++ }, funcr.Options{}), "tokens", set, unset)
+	for _, step := range []struct {
+		inForce bool
+		unknown error
+		want    map[string]float64
+		lines   int
+	}{
+		{true, nil, map[string]float64{"tokens": 1}, 1},
+		{true, nil, map[string]float64{"tokens": 1}, 1},
+		{false, nil, map[string]float64{"tokens": 0}, 2},
+		{false, errors.New("away"), map[string]float64{}, 3},
+		{false, errors.New("away"), map[string]float64{}, 3},
+		{true, nil, map[string]float64{"tokens": 1}, 4},
+	} {
+		observe(step.inForce, step.unknown)
+		if got := policiesInForce(t, registry); !maps.Equal(got, step.want) || lines != step.lines {
+			t.Errorf("after %t, %v: samples %v, %d lines; want %v and %d", step.inForce, step.unknown, got, lines, step.want, step.lines)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 	if judged != nil && s.known.Writes.NeedsWriter(s.writeOf(d)) {
 		o.writer = r.secrets.LastWriter(ctx, s.name)
 	}
-	if o.version, err = r.secrets.Write(ctx, judged, secret.Render(s.target, c)); err != nil {
+	if o.version, err = r.secrets.Write(ctx, judged, secret.Render(s.target, c, judged)); err != nil {
 		return outcome{stsAsked: true, failure: s.notWritten(err)}
 	}
 	o.stsAsked, o.issued = true, &c
@@ -70,7 +70,7 @@ func (r *reconciler) checkWrite(ctx context.Context, s *snapshot, judged *corev1
 	if err != nil || s.failure == nil || (s.failure.Reason != v1.ReasonCreateSecretFailed && s.failure.Reason != v1.ReasonUpdateSecretFailed) {
 		return err
 	}
-	return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}))
+	return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}, judged))
 }
 
 // repair writes the Secret again with the credentials that it holds, or the seed from memory.
@@ -79,7 +79,7 @@ func (r *reconciler) repair(ctx context.Context, s *snapshot) (o outcome) {
 	var err error
 	if s.current == nil {
 		c, _ = r.seed.Credentials(s.now)
-		o.version, err = r.secrets.Write(ctx, nil, secret.Render(s.target, c))
+		o.version, err = r.secrets.Write(ctx, nil, secret.Render(s.target, c, nil))
 	} else {
 		c, o.version, o.writer, err = r.secrets.Repair(ctx, s.current.secret, s.target, s.known.Writes.AccessKeyID)
 	}

@@ -22,12 +22,12 @@ func BenchmarkRender(b *testing.B) {
 	to, c := target(b), realisticCredentials()
 	b.ReportAllocs()
 	for b.Loop() {
-		secret.Render(to, c)
+		secret.Render(to, c, nil)
 	}
 }
 
 func BenchmarkRead(b *testing.B) {
-	s := secret.Render(target(b), realisticCredentials())
+	s := secret.Render(target(b), realisticCredentials(), nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := secret.Read(s); err != nil {
@@ -37,7 +37,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 func BenchmarkReadLifetime(b *testing.B) {
-	s := secret.Render(target(b), realisticCredentials())
+	s := secret.Render(target(b), realisticCredentials(), nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := secret.ReadLifetime(s); err != nil {
@@ -48,7 +48,7 @@ func BenchmarkReadLifetime(b *testing.B) {
 
 func BenchmarkIntact(b *testing.B) {
 	to, c := target(b), realisticCredentials()
-	s := reduced(secret.Render(to, c), to)
+	s := reduced(secret.Render(to, c, nil), to)
 	b.ReportAllocs()
 	for b.Loop() {
 		if !secret.Intact(s, to) {
@@ -59,7 +59,7 @@ func BenchmarkIntact(b *testing.B) {
 
 func BenchmarkReduce(b *testing.B) {
 	to := target(b)
-	s := secret.Render(to, realisticCredentials())
+	s := secret.Render(to, realisticCredentials(), nil)
 	data := s.Data
 	b.ReportAllocs()
 	for b.Loop() {

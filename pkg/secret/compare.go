@@ -15,7 +15,7 @@ import (
 )
 
 // Intact reports whether a reduced Secret had the content that Render returns for the target and
-// the Secret's own credentials: it was not edited, and it is for this role, session, mount path and
+// the Secret's own credentials, and an endpoint token: it was not edited, and it is for this role, session, mount path and
 // owner. Additional labels, annotations and keys are ignored.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(ReadReduced(s))

@@ -35,21 +35,22 @@ const (
 )
 
 // Reduce removes the credentials from a Secret, so that caches hold none, and limits its size to a
-// constant, whatever other writers added. Of the data, expire and role-arn stay; facts about the
-// rest go to StringData, which the API server never returns. Reduce is idempotent. A reduced Secret
-// must never be written.
+// constant, whatever other writers added. Of the data, expire, role-arn and the endpoint's token
+// stay, which is of use in a pod only; facts about the rest go to StringData, which the API server
+// never returns. Reduce is idempotent. A reduced Secret must never be written.
 func Reduce(s *corev1.Secret, f Files) {
 	if s.StringData != nil {
 		return // already reduced
 	}
 	facts, expire := map[string]string{}, limited(s.Data[keys.Expire])
+	token := s.Data[keys.EndpointToken]
 	if c, err := Read(s); err == nil && len(c.AccessKeyID) <= maxValue {
 		facts[factAccessKeyID] = c.AccessKeyID
 		expire = []byte(timestamp(c.Expires))
 		if isConsistent(s.Data, c) {
 			facts[factConsistent] = ""
 		}
-		if arn, err := role.ParseARN(string(s.Data[keys.RoleARN])); err == nil && includes(s.Data, f.data(arn, c), bytes.Equal) {
+		if arn, err := role.ParseARN(string(s.Data[keys.RoleARN])); err == nil && isEndpointToken(token) && includes(s.Data, f.data(arn, c), bytes.Equal) {
 			facts[factComplete] = ""
 		}
 	}
@@ -57,6 +58,9 @@ func Reduce(s *corev1.Secret, f Files) {
 		facts[factTruncated] = ""
 	}
 	s.Data = map[string][]byte{keys.Expire: expire, keys.RoleARN: limited([]byte(roleOf(s)))}
+	if isEndpointToken(token) {
+		s.Data[keys.EndpointToken] = bytes.Clone(token)
+	}
 	s.StringData = facts
 }
 

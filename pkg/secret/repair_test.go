@@ -50,7 +50,7 @@ func TestRepairable(t *testing.T) {
 		{"another type of Secret", func(s *corev1.Secret) { s.Type = corev1.SecretTypeServiceAccountToken }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := secret.Render(to, issued)
+			s := secret.Render(to, issued, nil)
 			test.edit(s)
 			if got := secret.Repairable(reduced(s, to), to, ""); got != test.repairable {
 				t.Errorf("repairable is %t", got)
@@ -63,7 +63,7 @@ func TestRepairable(t *testing.T) {
 // last.
 func TestRepairable_WithoutAnnotations(t *testing.T) {
 	to, issued := target(t), testCredentials(time.Hour)
-	s := secret.Render(to, issued)
+	s := secret.Render(to, issued, nil)
 	s.Annotations = nil
 	if !secret.Repairable(reduced(s, to), to, issued.AccessKeyID) {
 		t.Error("the issued credentials are not repairable")
@@ -74,7 +74,7 @@ func TestRepairable_WithoutAnnotations(t *testing.T) {
 }
 
 func TestCopiedFrom(t *testing.T) {
-	s := secret.Render(target(t), testCredentials(time.Hour))
+	s := secret.Render(target(t), testCredentials(time.Hour), nil)
 	if secret.CopiedFrom(s) != "" || !secret.IsManaged(s) {
 		t.Error("the original is taken for a copy")
 	}
@@ -136,7 +136,7 @@ func TestReduce_LimitsSize(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := secret.Render(to, testCredentials(time.Hour))
+			s := secret.Render(to, testCredentials(time.Hour), nil)
 			edit(s)
 			managed := metav1.GetControllerOf(s) == nil
 			r := reduced(s, to)

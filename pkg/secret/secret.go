@@ -116,9 +116,13 @@ type containerCredentials struct {
 	RoleArn         string //nolint:revive // AWS's name
 }
 
-// Render returns the Secret of a target with credentials of its role.
-func Render(t Target, c credentials.Credentials) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: t.meta(c), Type: corev1.SecretTypeOpaque, Data: t.data(t.Session.Role, c)}
+// Render returns the Secret of a target with credentials of its role. replaced is the Secret that it
+// replaces, or nil: it keeps the endpoint token of that, so that a caller that read it earlier is
+// still accepted.
+func Render(t Target, c credentials.Credentials, replaced *corev1.Secret) *corev1.Secret {
+	data := t.data(t.Session.Role, c)
+	data[keys.EndpointToken] = endpointToken(replaced)
+	return &corev1.Secret{ObjectMeta: t.meta(c), Type: corev1.SecretTypeOpaque, Data: data}
 }
 
 // meta returns the Secret's metadata.
@@ -139,7 +143,7 @@ func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
 	}
 }
 
-// data returns the Secret's data for credentials of a role.
+// data returns the Secret's data for credentials of a role, without the endpoint token.
 func (f Files) data(r role.ARN, c credentials.Credentials) map[string][]byte {
 	arn, account, expiration := r.String(), r.Account(), timestamp(c.UsableUntil())
 	return map[string][]byte{

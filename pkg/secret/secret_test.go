@@ -45,7 +45,7 @@ func target(tb testing.TB) secret.Target {
 }
 
 func TestRender_FilesAndMetadata(t *testing.T) {
-	s := secret.Render(target(t), testCredentials(time.Hour))
+	s := secret.Render(target(t), testCredentials(time.Hour), nil)
 	want := map[string]string{
 		"expire":   "2026-11-21T01:00:00Z",
 		"role-arn": "arn:aws-cn:iam::123456789012:role/team/app",
@@ -70,7 +70,10 @@ func TestRender_FilesAndMetadata(t *testing.T) {
 			t.Errorf("%s is\n%s\nwant\n%s", key, got, want[key])
 		}
 	}
-	if len(s.Data) != len(want) {
+	if token := string(s.Data["endpoint-token"]); !tokenForm.MatchString(token) {
+		t.Errorf("the endpoint token is %q", token)
+	}
+	if len(s.Data) != len(want)+1 {
 		t.Errorf("keys are %q", slices.Sorted(maps.Keys(s.Data)))
 	}
 	if s.Type != corev1.SecretTypeOpaque || s.Immutable != nil {
@@ -96,7 +99,7 @@ func TestRender_FilesAndMetadata(t *testing.T) {
 func TestRender_WithoutRegion(t *testing.T) {
 	to := target(t)
 	to.Region, to.MountPath = "", "/aws"
-	got := string(secret.Render(to, testCredentials(time.Hour)).Data["config"])
+	got := string(secret.Render(to, testCredentials(time.Hour), nil).Data["config"])
 	if want := "[default]\nsts_regional_endpoints = regional\ncredential_process = cat /aws/credentials.json\n"; got != want {
 		t.Errorf("config is\n%s\nwant\n%s", got, want)
 	}
@@ -122,7 +125,7 @@ func TestRender_Times(t *testing.T) {
 		{"fractions of a second", issued, issued.Add(time.Hour + 999*time.Millisecond), "2026-11-21T01:00:00Z", "2026-11-21T00:55:00Z"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := secret.Render(target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires})
+			s := secret.Render(target(t), credentials.Credentials{AccessKeyID: "a", SecretAccessKey: credentials.Redact("b"), SessionToken: credentials.Redact("c"), Issued: c.issued, Expires: c.expires}, nil)
 			if got := string(s.Data["expire"]); got != c.expire {
 				t.Errorf("expire is %s, want %s", got, c.expire)
 			}
@@ -159,7 +162,7 @@ func TestRender_FilesWorkWithTheSDK(t *testing.T) {
 		t.Run(which.name, func(t *testing.T) {
 			to := target(t)
 			to.MountPath = t.TempDir()
-			for key, data := range secret.Render(to, c).Data {
+			for key, data := range secret.Render(to, c, nil).Data {
 				if err := os.WriteFile(filepath.Join(to.MountPath, key), data, 0o600); err != nil {
 					t.Fatal(err)
 				}

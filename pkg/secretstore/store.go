@@ -152,7 +152,7 @@ func (s *Store) Repair(ctx context.Context, judged *corev1.Secret, t secret.Targ
 	if secret.Reduce(live, s.Files); !secret.Repairable(live, t, issued) {
 		return c, "", "", errChanged
 	}
-	version, err = s.Write(ctx, live, secret.Render(t, c))
+	version, err = s.Write(ctx, live, secret.Render(t, c, live))
 	return c, version, writer, err
 }
 

@@ -88,7 +88,7 @@ func (e *testEnv) createPlainSecret(tb testing.TB, name string) {
 		AccessKeyID: keys.AccessKeyID, SecretAccessKey: credentials.Redact(keys.SecretAccessKey),
 		SessionToken: credentials.Redact(keys.SessionToken),
 		Issued:       now, Expires: now.Add(lifetime),
-	})
+	}, nil)
 	rendered.Labels = nil
 	e.check(tb, e.client.Create(e.ctx, rendered))
 }

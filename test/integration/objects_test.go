@@ -212,5 +212,5 @@ func newStraySecret(tb testing.TB, namespace, roleName string, age time.Duration
 	}
 	return secret.Render(target, credentials.Credentials{
 		AccessKeyID: "ASIASTRAY", SecretAccessKey: credentials.Redact("stray-key"), SessionToken: credentials.Redact("stray-token"), Issued: issued, Expires: issued.Add(time.Hour),
-	})
+	}, nil)
 }

@@ -19,4 +19,7 @@ const (
 	Config = "config"
 	// ContainerJSON is the response of a container credentials endpoint.
 	ContainerJSON = "container.json"
+	// EndpointToken is the token with which a caller of the credentials endpoint authenticates: 43
+	// characters of base64url, without a newline. It stays the same at renewals and repairs.
+	EndpointToken = "endpoint-token"
 )

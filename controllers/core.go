@@ -74,6 +74,7 @@ func (*Core) Retries() workqueue.TypedRateLimiter[reconcile.Request] {
 func (c *Core) Counts() metrics.Counts {
 	return metrics.Counts{
 		WithoutRight:   func() int { return c.r.records.Count(func(k *records.Record) int { return k.WithoutRight }) },
+		NotInjected:    func() int { return c.r.records.Count(func(k *records.Record) int { return k.NotInjected }) },
 		RemovalDelayed: c.r.reviewer.Removals.Delayed,
 		Contested: func() int {
 			now := c.r.clocks.Local()

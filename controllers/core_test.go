@@ -58,13 +58,17 @@ type fakeCluster struct {
 	// not answer.
 	accountUIDs map[string]types.UID
 	accountErr  error
-	sts         int
-	sessions    []credentials.Session
-	reviews     int
-	may         func(authorization.Request) bool
-	rec         *rec
-	create      func() error
-	life        time.Duration
+	// podsOf are the pods that the API server lists of a ServiceAccount, and podsErr is why it does
+	// not answer.
+	podsOf   []corev1.Pod
+	podsErr  error
+	sts      int
+	sessions []credentials.Session
+	reviews  int
+	may      func(authorization.Request) bool
+	rec      *rec
+	create   func() error
+	life     time.Duration
 }
 
 func newFakeCluster(t *testing.T) *fakeCluster {
@@ -111,7 +115,7 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 	l.accounts = serviceaccounts.New([]string{""}, func(_ context.Context, account types.NamespacedName) (types.UID, error) {
 		return l.accountUIDs[account.Name], l.accountErr
 	})
-	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock)
+	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock, podindex.Injection{Injects: l.accounts.Injects, Pods: func(context.Context, types.NamespacedName) ([]corev1.Pod, error) { return l.podsOf, l.podsErr }})
 	l.core = NewCore(&Dependencies{
 		Settings: Settings{Sessions: credentials.SessionTemplate{ClusterName: "c", Duration: time.Hour}, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
 		Client:   cached, Cached: cached, Live: l.store, Uncached: cached, Pods: l.pods, Accounts: l.accounts, ServesRoles: true, Files: files,

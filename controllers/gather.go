@@ -28,7 +28,9 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 		grace: r.settings.UnusedGracePeriod,
 	}}
 	s.next = s.known
-	r.findRequesters(s)
+	if err := r.findRequesters(ctx, s); err != nil {
+		return nil, err
+	}
 	existing, err := r.read(ctx, s)
 	if err != nil {
 		return nil, err
@@ -53,16 +55,23 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 
 // findRequesters finds the pods and the ServiceAccount that ask for the Secret, and the identities
 // that serve them.
-func (r *reconciler) findRequesters(s *snapshot) {
-	s.consumers, s.strangers = r.pods.ConsumersOf(s.name)
+func (r *reconciler) findRequesters(ctx context.Context, s *snapshot) error {
 	if account, ok := r.accounts.ForSecret(s.name); ok {
 		s.requester = &account
 	}
+	if s.requester != nil && s.requester.InjectsLate && s.known.PodsRefreshedFor != s.requester.UID {
+		if err := r.pods.Refresh(ctx, s.requester.Name); err != nil {
+			return err
+		}
+		s.next.PodsRefreshedFor = s.requester.UID
+	}
+	s.consumers, s.strangers = r.pods.ConsumersOf(s.name)
 	s.accounts, s.byAccount = podindex.ByServiceAccount(s.consumers)
 	s.webIdentity = r.webIdentity != nil && !s.seed && request.IsOfServiceAccount(s.name.Name)
 	if s.aws = r.aws; s.webIdentity {
 		s.aws = r.webIdentity.IdentitiesOf(s.requester)
 	}
+	return nil
 }
 
 // getCaller returns the identity that assumes the role of a Secret that is asked for.

@@ -45,9 +45,18 @@ func (r *reconciler) reportPods(s *snapshot) {
 			r.events.EmitOnce(s.name, events.Inspected(w.Reason, w.Note), s.podTargets(s.consumers[i:i+1])...)
 		}
 	}
+	s.next.NotInjected = 0
 	for i, c := range s.strangers {
 		pods.Insert(c.Pod.UID)
-		r.events.EmitOnce(s.name, events.Inspected(v1.ReasonInvalidRole, c.Validate().Error()), s.podTargets(s.strangers[i:i+1])...)
+		reason := v1.ReasonInvalidRole
+		switch {
+		case c.NotInjectedByServiceAccount() && (s.requester == nil || !s.requester.Injects): // not any more
+			continue
+		case c.NotInjected():
+			reason = v1.ReasonNotInjected
+			s.next.NotInjected++
+		}
+		r.events.EmitOnce(s.name, events.Inspected(reason, c.Validate().Error()), s.podTargets(s.strangers[i:i+1])...)
 	}
 	s.next.Reported.Keep(pods)
 }

@@ -104,7 +104,8 @@ func (s RequestSource) Start(ctx context.Context, q Queue) error {
 	s.core.r.pods.Subscribe(func(name types.NamespacedName) { s.enqueue(ctx, q, name, true) })
 	s.core.r.accounts.Subscribe(func(name types.NamespacedName) {
 		consumers, _ := s.core.r.pods.ConsumersOf(name)
-		s.enqueue(ctx, q, name, len(consumers) > 0) // most have no pod that mounts it
+		account, _ := s.core.r.accounts.ForSecret(name)
+		s.enqueue(ctx, q, name, len(consumers) > 0 || account.InjectsLate) // most have no pod that mounts it
 	})
 	return nil
 }

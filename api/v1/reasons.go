@@ -18,6 +18,9 @@ const (
 	// ReasonServiceAccountWithoutRole means that pods mount the Secret of their ServiceAccount,
 	// which has no annotation with a role, or does not exist.
 	ReasonServiceAccountWithoutRole = "ServiceAccountWithoutRole"
+	// ReasonNotInjected means that a pod should have got the Secret of its ServiceAccount by
+	// injection, and was created without it.
+	ReasonNotInjected = "NotInjected"
 	// ReasonSecretNotManaged means that a Secret of another writer has the name.
 	ReasonSecretNotManaged = "SecretNotManaged"
 	// ReasonCreateSecretFailed means that the API server refused to create the Secret.

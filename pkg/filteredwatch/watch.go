@@ -31,6 +31,8 @@ type Object interface {
 type Source[O Object] struct {
 	// Name is what the objects are, for logs, such as "pods".
 	Name string
+	// After is closed when the objects can be listed; nil for at once.
+	After <-chan struct{}
 	// FieldSelector selects the objects; if it is empty, all are.
 	FieldSelector string
 	// List lists one page of a namespace, or with "" of all. It removes what Keep drops.
@@ -88,6 +90,9 @@ func (w *Watch[O]) NeedLeaderElection() bool { return false }
 
 // Start implements manager.Runnable: it watches until the context is done.
 func (w *Watch[O]) Start(ctx context.Context) error {
+	if !w.awaitTurn(ctx) {
+		return nil
+	}
 	var expected O
 	var running sync.WaitGroup
 	running.Go(func() { w.freeMemory(ctx) })
@@ -97,6 +102,19 @@ func (w *Watch[O]) Start(ctx context.Context) error {
 	}
 	running.Wait()
 	return nil
+}
+
+// awaitTurn waits until the objects can be listed. It returns false if the context ends before.
+func (w *Watch[O]) awaitTurn(ctx context.Context) bool {
+	if w.source.After == nil {
+		return true
+	}
+	select {
+	case <-w.source.After:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // freeMemory returns the memory of the objects that were dropped to the operating system once all

@@ -69,6 +69,8 @@ type Counts struct {
 	// WithoutRight returns how many pods mount a Secret whose role their ServiceAccount is no
 	// longer allowed to have.
 	WithoutRight func() int
+	// NotInjected returns how many pods should have a Secret by injection and run without it.
+	NotInjected func() int
 	// RemovalDelayed returns how many Secrets wait to be deleted because their role is rejected.
 	RemovalDelayed func() int
 	// Contested returns how many Secrets another writer changes back.
@@ -84,6 +86,8 @@ func (m *Metrics) RegisterCounts(c Counts) error {
 	return errors.Join(
 		gauge("pods_without_right", "Pods that mount a shared Secret whose role their ServiceAccount is no longer "+
 			"allowed to have.", c.WithoutRight),
+		gauge("pods_not_injected", "Pods that should have got the Secret of their ServiceAccount by injection, and run "+
+			"without it.", c.NotInjected),
 		gauge("secrets_removal_delayed", "Secrets whose role is rejected and that wait to be deleted, because such "+
 			"deletions are rate limited.", c.RemovalDelayed),
 		gauge("secrets_contested", "Secrets that another writer repeatedly changes back.", c.Contested),

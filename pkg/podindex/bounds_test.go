@@ -56,7 +56,7 @@ func TestIndex_KeepsLittleOfAnyPod(t *testing.T) {
 		{"a name of a megabyte", func() *corev1.Pod { return podMounting("long", "3", "aws-iam-"+strings.Repeat("x", 1<<20)) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			index := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
+			index := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{})
 			before := env.LiveHeap()
 			index.Put(test.build())
 			kept := int64(env.LiveHeap()) - int64(before) //nolint:gosec // a heap is smaller

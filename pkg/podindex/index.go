@@ -59,6 +59,7 @@ type Index struct {
 
 	mountPath string
 	clock     clock.PassiveClock
+	injection Injection
 
 	lock   sync.RWMutex
 	byName map[types.NamespacedName]*Pod
@@ -70,8 +71,9 @@ type Index struct {
 
 // New returns an empty Index. It is in sync when every scope, a namespace or "" for all, has been
 // listed.
-func New(scopes []string, mountPath string, c clock.PassiveClock) *Index {
+func New(scopes []string, mountPath string, c clock.PassiveClock, i Injection) *Index {
 	return &Index{
+		injection: i,
 		Scopes:    filteredwatch.NewScopes(scopes),
 		mountPath: mountPath,
 		clock:     c,

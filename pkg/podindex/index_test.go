@@ -31,7 +31,7 @@ func key(secret string) types.NamespacedName {
 func newIndex(t *testing.T) (x *Index, c *clocktesting.FakePassiveClock, changes func() []string) {
 	t.Helper()
 	c = clocktesting.NewFakePassiveClock(noon)
-	x = New([]string{""}, "/meta/aws-iam", c)
+	x = New([]string{""}, "/meta/aws-iam", c, Injection{})
 	var names []string
 	x.Subscribe(func(s types.NamespacedName) { names = append(names, s.Name) })
 	return x, c, func() []string {
@@ -94,7 +94,7 @@ func TestIndex_ConsumersInTheOrderInWhichTheyCame(t *testing.T) {
 }
 
 func TestIndex_SubscriberGetsWhatIsAskedForAlready(t *testing.T) {
-	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
+	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{})
 	x.Put(podMounting("a", "1", "aws-iam-x"))
 	var got []string
 	x.Subscribe(func(s types.NamespacedName) { got = append(got, s.Name) })
@@ -104,7 +104,7 @@ func TestIndex_SubscriberGetsWhatIsAskedForAlready(t *testing.T) {
 }
 
 func TestIndex_ReplacesTheListedScopeOnly(t *testing.T) {
-	x := New([]string{"n", "m"}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
+	x := New([]string{"n", "m"}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{})
 	other := podMounting("a", "1", "aws-iam-x")
 	other.Namespace = "m"
 	filteredwatch.Replace[*corev1.Pod](x, "n", []*corev1.Pod{podMounting("a", "2", "aws-iam-x")})
@@ -125,7 +125,7 @@ func consumersOf(x *Index, secret string) []Consumer {
 
 // A pod that mounts the Secret of another ServiceAccount is none of its consumers.
 func TestIndex_ConsumersOfAServiceAccountsSecret(t *testing.T) {
-	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
+	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{})
 	for _, account := range []string{"app", "other"} {
 		x.Put(&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: account, UID: types.UID(account)},

@@ -18,31 +18,35 @@ import (
 var unfinished = fields.AndSelectors(
 	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
 	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
-).String()
+)
 
 // NewWatch returns a Watch of the pods of the scopes, each a namespace or "" for all, that the
 // Index was made for.
 func NewWatch(c typedcorev1.PodsGetter, scopes []string, x *Index) *filteredwatch.Watch[*corev1.Pod] {
 	return filteredwatch.New(filteredwatch.Source[*corev1.Pod]{
 		Name:          "pods",
-		FieldSelector: unfinished,
+		FieldSelector: unfinished.String(),
+		After:         x.injection.Known,
 		List: func(ctx context.Context, namespace string, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := c.Pods(namespace).List(ctx, o)
 			if err != nil {
 				return nil, err
 			}
-			list.Items = filteredwatch.Kept(list.Items, reduce)
+			list.Items = filteredwatch.Kept(list.Items, x.reduce)
 			return list, nil
 		},
 		Watch: func(ctx context.Context, namespace string, o metav1.ListOptions) (watch.Interface, error) {
 			return c.Pods(namespace).Watch(ctx, o)
 		},
-		Keep: reduce,
+		Keep: x.reduce,
 	}, scopes, x)
 }
 
-// reduce reduces a pod to what it asks for, and reports whether it asks for anything.
-func reduce(pod *corev1.Pod) bool {
+// reduce reduces a pod to what it asks for, and reports whether it asks for anything, or should.
+func (x *Index) reduce(pod *corev1.Pod) bool {
+	if x.injection.appliesTo(pod) {
+		request.MarkInjected(pod)
+	}
 	if !request.HasRequests(pod) {
 		return false
 	}

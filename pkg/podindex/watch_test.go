@@ -101,7 +101,7 @@ func watchPods(t *testing.T, s *oldAPIServer) *Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon))
+	index := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{})
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() {

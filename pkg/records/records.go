@@ -28,6 +28,11 @@ type Record struct {
 	// its role.
 	WithoutRight int
 
+	// NotInjected is how many pods should have the Secret by injection, and have not.
+	NotInjected int
+	// PodsRefreshedFor is the ServiceAccount whose pods were listed when it came to inject.
+	PodsRefreshedFor types.UID
+
 	// Reported are the events that pods have seen. It is changed in place, by the one reconcile of
 	// the Secret.
 	Reported events.Reported

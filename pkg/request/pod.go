@@ -38,6 +38,10 @@ func FromPod(pod *corev1.Pod, mountPath string) []Request {
 	if pending {
 		c.warnAboutLimit()
 	}
+	if LacksInjection(pod) {
+		r := notInjected(pod)
+		c.bySecret[r.Secret] = r
+	}
 	return c.sorted()
 }
 
@@ -128,21 +132,33 @@ func (c *collector) sorted() []Request {
 // HasRequests reports whether FromPod returns any Request, at a small part of its cost. Most pods
 // of a cluster have none.
 func HasRequests(pod *corev1.Pod) bool {
-	for i := range pod.Spec.Volumes {
-		for p := range projections(&pod.Spec.Volumes[i]) {
-			if isRequest(p.secret) {
-				return true
+	for secret := range secrets(pod) {
+		if isRequest(secret) {
+			return true
+		}
+	}
+	return LacksInjection(pod)
+}
+
+// secrets yields the Secrets that a pod references in volumes of Secrets and in environments, once
+// for each reference.
+func secrets(pod *corev1.Pod) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range pod.Spec.Volumes {
+			for p := range projections(&pod.Spec.Volumes[i]) {
+				if !yield(p.secret) {
+					return
+				}
+			}
+		}
+		for container := range containers(pod) {
+			for secret := range environmentSecrets(container) {
+				if !yield(secret) {
+					return
+				}
 			}
 		}
 	}
-	for container := range containers(pod) {
-		for secret := range environmentSecrets(container) {
-			if isRequest(secret) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // projection is one reference of a volume to a Secret.

@@ -11,7 +11,11 @@ import (
 // ReducePod drops from a pod everything that does not matter for which Secrets it asks for, which
 // is most of it, to save memory. FromPod returns the same for the reduced pod.
 func ReducePod(pod *corev1.Pod) {
-	pod.ObjectMeta = metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion}
+	var labels map[string]string
+	if LacksInjection(pod) {
+		labels = map[string]string{InjectLabel: pod.Labels[InjectLabel]}
+	}
+	pod.ObjectMeta = metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, Labels: labels}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	pod.Spec = corev1.PodSpec{
 		ServiceAccountName:  pod.Spec.ServiceAccountName,

@@ -48,6 +48,8 @@ type Request struct {
 	Warnings []Warning
 
 	source source
+	// missing and byAccount: see NotInjected and NotInjectedByServiceAccount.
+	missing, byAccount bool
 	// invalid is why the request is rejected, or empty.
 	invalid string
 }

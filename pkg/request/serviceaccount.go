@@ -107,7 +107,12 @@ func ReduceServiceAccount(account *metav1.PartialObjectMetadata) bool {
 			annotations[key] = shorten(value, maxAnnotation)
 		}
 	}
+	var labels map[string]string
+	if account.Labels[RoleAnnotatedLabel] == "true" {
+		labels = map[string]string{RoleAnnotatedLabel: "true"}
+	}
 	account.ObjectMeta = metav1.ObjectMeta{
+		Labels:          labels,
 		Namespace:       account.Namespace,
 		Name:            account.Name,
 		UID:             account.UID,

@@ -22,6 +22,9 @@ type ServiceAccount struct {
 	Name    types.NamespacedName
 	UID     types.UID
 	Request request.Request
+	// Injects reports whether its pods get its Secret by injection, and InjectsLate whether it came
+	// to do so when it could have pods already.
+	Injects, InjectsLate bool
 }
 
 // secret returns the name of the Secret that the ServiceAccount asks for.
@@ -87,6 +90,14 @@ func (x *Index) ForSecret(secret types.NamespacedName) (ServiceAccount, bool) {
 	return x.Get(types.NamespacedName{Namespace: secret.Namespace, Name: name})
 }
 
+// Injects reports whether the pods of a ServiceAccount get its Secret by injection.
+func (x *Index) Injects(account types.NamespacedName) bool {
+	x.lock.RLock()
+	defer x.lock.RUnlock()
+	found := x.byName[account]
+	return found != nil && found.Injects
+}
+
 // IsCurrent asks the API server whether it has the very ServiceAccount of the Index, as the watch
 // can be late. It is for decisions that cannot be taken back. An error means that this is not known.
 func (x *Index) IsCurrent(ctx context.Context, account *ServiceAccount) (bool, error) {
@@ -109,7 +120,12 @@ func (x *Index) Put(account *metav1.PartialObjectMetadata) {
 		x.Delete(name)
 		return
 	}
-	x.replaceAccount(name, &ServiceAccount{name, account.UID, asked})
+	next := &ServiceAccount{Name: name, UID: account.UID, Request: asked, Injects: account.Labels[request.RoleAnnotatedLabel] == "true"}
+	if next.Injects {
+		previous, known := x.Get(name)
+		next.InjectsLate = x.HasSynced() && !(known && previous.Injects) || previous.InjectsLate
+	}
+	x.replaceAccount(name, next)
 }
 
 // Delete removes a ServiceAccount if it is there.

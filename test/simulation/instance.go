@@ -82,8 +82,8 @@ func (sim *simulator) start(cluster string) *instance {
 		}
 		return role.Base{}
 	}
-	inst.podIndex = podindex.New([]string{""}, mountPath, monotonicClock{inst.host})
 	inst.accounts = serviceaccounts.New([]string{""}, inst.currentUID)
+	inst.podIndex = podindex.New([]string{""}, mountPath, monotonicClock{inst.host}, podindex.Injection{})
 	identity := credentials.Identity{Caller: inst.caller, Assume: inst.assume}
 	inst.core = controllers.NewCore(&controllers.Dependencies{
 		Settings: controllers.Settings{

@@ -114,7 +114,10 @@ func NewManager(ctx context.Context, cfg *rest.Config, o *Options) (manager.Mana
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up against the API server at %s: %w", cfg.Host, err)
 	}
-	pods, accounts := podindex.New(o.scopes(), o.MountPath, o.Clock), serviceaccounts.New(o.scopes(), serviceaccounts.CurrentUID(names))
+	accounts := serviceaccounts.New(o.scopes(), serviceaccounts.CurrentUID(names))
+	pods := podindex.New(o.scopes(), o.MountPath, o.Clock, podindex.Injection{
+		Injects: accounts.Injects, Known: accounts.Synced(), Pods: podindex.PodsOf(clientset.CoreV1()),
+	})
 	seed := newSeed(clientset, recorder, o)
 	monitor := newCertificateMonitor(recorder, o)
 	core := controllers.NewCore(dependencies(m, o, &parts{clientset, uncached, recorder, pods, accounts, issuer, seed, servesRoles}))

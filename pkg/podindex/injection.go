@@ -1,0 +1,79 @@
+package podindex
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"kube-aws-iam-controller/pkg/filteredwatch"
+	"kube-aws-iam-controller/pkg/request"
+)
+
+// Injection is how an Index finds pods that should have the Secret of their ServiceAccount by
+// injection and have not. With the zero value it finds only those that ask for it by a label.
+type Injection struct {
+	// Injects reports whether the pods of a ServiceAccount get its Secret by injection.
+	Injects func(account types.NamespacedName) bool
+	// Known is closed when Injects knows all ServiceAccounts. Pods are listed after that.
+	Known <-chan struct{}
+	// Pods lists the pods of a ServiceAccount; see PodsOf.
+	Pods func(ctx context.Context, account types.NamespacedName) ([]corev1.Pod, error)
+}
+
+// appliesTo reports whether a pod should be injected because of its ServiceAccount.
+func (i *Injection) appliesTo(pod *corev1.Pod) bool {
+	return i.Injects != nil && i.Injects(types.NamespacedName{Namespace: pod.Namespace, Name: request.ServiceAccountName(pod)})
+}
+
+// PodsOf returns a function that lists the unfinished pods of a ServiceAccount.
+func PodsOf(c typedcorev1.PodsGetter) func(context.Context, types.NamespacedName) ([]corev1.Pod, error) {
+	return func(ctx context.Context, account types.NamespacedName) ([]corev1.Pod, error) {
+		selector := fields.AndSelectors(unfinished, fields.OneTermEqualSelector("spec.serviceAccountName", account.Name)).String()
+		list, err := c.Pods(account.Namespace).List(ctx, metav1.ListOptions{FieldSelector: selector, Limit: filteredwatch.PageSize})
+		if err != nil {
+			return nil, err
+		}
+		return list.Items, nil
+	}
+}
+
+// Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch
+// dropped them, and delivers them again only when they change. It adds no more than one page of
+// them. A pod can be deleted between the list and its addition, in which case the watch has nothing
+// more to say about it; so those that a second list does not have are removed.
+func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error {
+	listed, err := x.injection.Pods(ctx, account)
+	if err != nil {
+		return err
+	}
+	added := sets.New[types.NamespacedName]()
+	for i := range listed {
+		name := types.NamespacedName{Namespace: listed[i].Namespace, Name: listed[i].Name}
+		if !x.has(name) && x.reduce(&listed[i]) {
+			x.Put(&listed[i])
+			added.Insert(name)
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	remaining, err := x.injection.Pods(ctx, account)
+	for i := range remaining {
+		added.Delete(types.NamespacedName{Namespace: remaining[i].Namespace, Name: remaining[i].Name})
+	}
+	for name := range added {
+		x.Delete(name)
+	}
+	return err
+}
+
+func (x *Index) has(pod types.NamespacedName) bool {
+	x.lock.RLock()
+	defer x.lock.RUnlock()
+	return x.byName[pod] != nil
+}

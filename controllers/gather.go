@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -141,11 +140,15 @@ func (r *reconciler) checkHeld(ctx context.Context, s *snapshot) error {
 	}
 	s.current.inUse, s.unfit = s.aws.CheckHeld(ctx, s.name.String(), s.current.role, s.current.credentials.AccessKeyID)
 	s.unfitReason = v1.ReasonInvalidRole
-	if s.unfit != nil || s.requester == nil || !secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID) {
+	isReplaced := s.unfit == nil && s.requester != nil && secret.IsOfAnotherServiceAccount(s.current.secret, s.requester.UID)
+	if !isReplaced {
 		return nil
 	}
-	if isCurrent, err := r.accounts.IsCurrent(ctx, s.requester); err != nil || !isCurrent {
-		return cmp.Or(err, errors.New("the watch of ServiceAccounts is behind"))
+	switch isCurrent, err := r.accounts.IsCurrent(ctx, s.requester); {
+	case err != nil:
+		return err
+	case !isCurrent:
+		return errors.New("the watch of ServiceAccounts is behind")
 	}
 	s.unfit, s.unfitReason = errors.New("its ServiceAccount was deleted and created again"), reasonReplaced
 	return nil

@@ -35,7 +35,7 @@ func TestStore_KeepsACopy(t *testing.T) {
 	next.Logged = "changed later"
 	got := store.Get(name)
 	got.Logged = "changed, too"
-	if again := store.Get(name); again.Logged != "one" {
+	if again := store.Get(name); again.Logged != "one" || again.Logged == got.Logged {
 		t.Errorf("it has %q", again.Logged)
 	}
 	of := func(r *records.Record) int { return r.WithoutRight }

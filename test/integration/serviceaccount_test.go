@@ -95,7 +95,7 @@ func TestServiceAccount_PodGetsTheAnnotatedRole(t *testing.T) {
 			}
 		})
 	}
-	t.Run("metric", func(t *testing.T) {
+	t.Run("metric", func(*testing.T) {
 		w.eventually("the Secrets count as those of ServiceAccounts", func() bool {
 			return w.metric("secrets", "source", "ServiceAccount") == 6 && w.metric("secrets", "source", "Pod") == 0
 		})

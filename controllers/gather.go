@@ -132,8 +132,8 @@ func (s *snapshot) setCurrent(existing *corev1.Secret) {
 	s.spread = renewal.Jitter(s.name.String(), s.current.lifetime())
 }
 
-// checkHeld finds out whether the Secret holds what it must not hold. The Secret of a ServiceAccount
-// that was replaced is deleted at once, so the watch of ServiceAccounts must not be behind.
+// checkHeld finds out whether the Secret holds what it must not hold. The Secret of a replaced
+// ServiceAccount is deleted at once, so the watch of ServiceAccounts must not be behind.
 func (r *reconciler) checkHeld(ctx context.Context, s *snapshot) error {
 	if s.current == nil || s.seed {
 		return nil

@@ -1,4 +1,5 @@
-// Package records keeps what the reconciler remembers of each Secret beside what the API server has.
+// Package records keeps what the reconciler remembers of each Secret beside what the API server
+// has.
 package records
 
 import (

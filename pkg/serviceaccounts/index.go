@@ -99,7 +99,7 @@ func (x *Index) Injects(account types.NamespacedName) bool {
 }
 
 // IsCurrent asks the API server whether it has the very ServiceAccount of the Index, as the watch
-// can be late. It is for decisions that cannot be taken back. An error means that this is not known.
+// can be late. It is for decisions that cannot be reverted. An error means that it is not known.
 func (x *Index) IsCurrent(ctx context.Context, account *ServiceAccount) (bool, error) {
 	uid, err := x.currentUID(ctx, account.Name)
 	return uid == account.UID, err

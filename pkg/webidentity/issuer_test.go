@@ -139,7 +139,7 @@ func orders() *serviceaccounts.ServiceAccount {
 	return &serviceaccounts.ServiceAccount{Name: types.NamespacedName{Namespace: "payments", Name: "orders"}, UID: "uid"}
 }
 
-// issuer returns an Issuer to which everything is allowed, and which gets no credentials by a token.
+// issuer returns an Issuer to which everything is allowed, and whose tokens give no credentials.
 func issuer(clientset kubernetes.Interface) *webidentity.Issuer {
 	return &webidentity.Issuer{
 		Accounts: clientset.CoreV1(), Audiences: []string{webidentity.DefaultAudience},

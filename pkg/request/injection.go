@@ -11,8 +11,8 @@ const (
 	// InjectLabel on a pod asks with "true" for the Secret of its ServiceAccount. With "false" the
 	// pod is left as it is.
 	InjectLabel = "iam.amazonaws.com/inject"
-	// RoleAnnotatedLabel is "true" on an annotated ServiceAccount whose pods get its Secret. A policy
-	// of config/injection sets it, in the namespaces that opted in.
+	// RoleAnnotatedLabel is "true" on an annotated ServiceAccount whose pods get its Secret. A
+	// policy of config/injection sets it, in the namespaces that opted in.
 	RoleAnnotatedLabel = "iam.amazonaws.com/role-annotated"
 )
 
@@ -70,7 +70,7 @@ func notInjected(pod *corev1.Pod) *Request {
 	return r
 }
 
-// NotInjected reports whether the Request is one that a pod should make, and does not, as it was not
+// NotInjected reports whether the Request is one that a pod should make and does not, as it was not
 // injected. Validate says so.
 func (r Request) NotInjected() bool { return r.missing }
 

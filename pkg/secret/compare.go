@@ -15,8 +15,8 @@ import (
 )
 
 // Intact reports whether a reduced Secret had the content that Render returns for the target and
-// the Secret's own credentials, and an endpoint token: it was not edited, and it is for this role, session, mount path and
-// owner. Additional labels, annotations and keys are ignored.
+// the Secret's own credentials, and an endpoint token: it was not edited, and it is for this role,
+// session, mount path and owner. Additional labels, annotations and keys are ignored.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(ReadReduced(s))
 	return hasFact(s, factComplete) && hasRole(s, t) && isOpaque(s) &&

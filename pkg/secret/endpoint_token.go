@@ -27,8 +27,8 @@ func isEndpointToken(value []byte) bool {
 	return err == nil && len(decoded) == tokenBytes && !bytes.ContainsAny(value, "\r\n")
 }
 
-// endpointToken returns the token of the Secret that is replaced, which can be reduced, or a new one
-// if that has none or is nil.
+// endpointToken returns the token of the Secret that is replaced, which can be reduced, or a new
+// one if that has none or is nil.
 func endpointToken(replaced *corev1.Secret) []byte {
 	if replaced != nil && isEndpointToken(replaced.Data[keys.EndpointToken]) {
 		return bytes.Clone(replaced.Data[keys.EndpointToken])

@@ -116,9 +116,9 @@ type containerCredentials struct {
 	RoleArn         string //nolint:revive // AWS's name
 }
 
-// Render returns the Secret of a target with credentials of its role. replaced is the Secret that it
-// replaces, or nil: it keeps the endpoint token of that, so that a caller that read it earlier is
-// still accepted.
+// Render returns the Secret of a target with credentials of its role. replaced is the Secret that
+// it replaces, or nil: it keeps the endpoint token of that, so that a caller that read it earlier
+// is still accepted.
 func Render(t Target, c credentials.Credentials, replaced *corev1.Secret) *corev1.Secret {
 	data := t.data(t.Session.Role, c)
 	data[keys.EndpointToken] = endpointToken(replaced)

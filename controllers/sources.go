@@ -103,9 +103,9 @@ func (c *Core) Requests() RequestSource { return RequestSource{c} }
 func (s RequestSource) Start(ctx context.Context, q Queue) error {
 	s.core.r.pods.Subscribe(func(name types.NamespacedName) { s.enqueue(ctx, q, name, true) })
 	s.core.r.accounts.Subscribe(func(name types.NamespacedName) {
-		consumers, _ := s.core.r.pods.ConsumersOf(name)
+		consumers, strangers := s.core.r.pods.ConsumersOf(name)
 		account, _ := s.core.r.accounts.ForSecret(name)
-		s.enqueue(ctx, q, name, len(consumers) > 0 || account.InjectsLate) // most have no pod that mounts it
+		s.enqueue(ctx, q, name, len(consumers)+len(strangers) > 0 || account.InjectsLate) // most have no pod that mounts it
 	})
 	return nil
 }

@@ -152,6 +152,65 @@ func TestRolesAnywhere_IntermediateChain(t *testing.T) {
 	}
 }
 
+func TestCertificate_ValidWithItsChain(t *testing.T) {
+	const day = 24 * time.Hour
+	now := time.Now().UTC().Truncate(time.Second)
+	valid := func(from, to time.Duration) func(*x509.Certificate) {
+		return rolesanywhere.Valid(now.Add(from), now.Add(to))
+	}
+	root, key := rolesanywhere.NewCA("root"), newECDSA(t, elliptic.P256())
+	own := func(ca *rolesanywhere.CA) []byte {
+		return ca.Issue("kube-aws-iam-controller", key, valid(-day, 6*day))
+	}
+	stray := root.Intermediate("stray", valid(-3*day, -2*day)).Certificate
+	long, short := root.Intermediate("issuing", valid(-9*day, 90*day)), root.Intermediate("issuing", valid(0, day))
+	for name, c := range map[string]struct {
+		text                     []byte
+		begins, expires          time.Duration // from now on
+		beginsWith, expiresFirst string        // the intermediate certificate
+		lifetime                 time.Duration
+	}{
+		"no chain":                      {text: own(root), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"the CA is valid for longer":    {text: own(long), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"the CA expires first":          {own(root.Intermediate("issuing", valid(-9*day, 5*day))), -day, 5 * day, "", "CN=issuing", 14 * day},
+		"the CA begins last":            {own(root.Intermediate("issuing", valid(-time.Hour, 90*day))), -time.Hour, 6 * day, "CN=issuing", "", 7 * day},
+		"both, of two CAs":              {own(root.Intermediate("policy", valid(-9*day, 5*day)).Intermediate("issuing", valid(-time.Hour, 90*day))), -time.Hour, 5 * day, "CN=issuing", "CN=policy", 14 * day},
+		"both expire at once":           {own(root.Intermediate("issuing", valid(-9*day, 6*day))), -day, 6 * day, "", "CN=issuing", 15 * day},
+		"a CA that is not its issuer":   {text: slices.Concat(own(long), rolesanywhere.EncodeCertificates(stray)), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"a CA of the same name":         {slices.Concat(own(short), rolesanywhere.EncodeCertificates(long.Certificate)), 0, day, "CN=issuing", "CN=issuing", day},
+		"the certificate behind its CA": {slices.Concat(rolesanywhere.EncodeCertificates(short.Certificate), own(short)), 0, day, "CN=issuing", "CN=issuing", day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := startRolesAnywhere(t)
+			cluster.mount(c.text, rolesanywhere.EncodeKey(key))
+			got, ok := newClient(t, cluster.anywhere(t)).Certificate()
+			if !ok || got.Problem != "" || !strings.Contains(got.Subject, "kube-aws-iam-controller") {
+				t.Fatalf("the certificate is %+v", got)
+			}
+			if !got.NotBefore.Equal(now.Add(c.begins)) || !got.NotAfter.Equal(now.Add(c.expires)) || got.Lifetime != c.lifetime {
+				t.Errorf("it is valid from %s to %s, for %s; now is %s", got.NotBefore, got.NotAfter, got.Lifetime, now)
+			}
+			if got.NotBeforeOf != c.beginsWith || got.NotAfterOf != c.expiresFirst {
+				t.Errorf("%q begins last, %q expires first", got.NotBeforeOf, got.NotAfterOf)
+			}
+		})
+	}
+}
+
+// A CA that was renewed with its key has two certificates in the file for a while.
+func TestCertificate_RenewedCAOfTheSameKey(t *testing.T) {
+	cluster := startRolesAnywhere(t)
+	key, now := newECDSA(t, elliptic.P256()), time.Now()
+	issuing := cluster.ca.Intermediate("issuing", rolesanywhere.Valid(now.Add(-2*time.Hour), now.Add(-time.Hour)))
+	text := issuing.Issue("kube-aws-iam-controller", key)
+	cluster.mount(append(text, cluster.ca.Renew(issuing)...), rolesanywhere.EncodeKey(key))
+	client := newClient(t, cluster.anywhere(t))
+	if got, _ := client.Certificate(); got.Check(now) != nil {
+		t.Errorf("the certificate is %+v", got)
+	}
+	assume(t, client, session(t, appRole))
+}
+
 func TestRolesAnywhere_FilesAreReadAgain(t *testing.T) {
 	cluster := startRolesAnywhere(t)
 	once(t)
@@ -257,6 +316,22 @@ func TestRolesAnywhere_Refusals(t *testing.T) {
 			func(c *offAWS) { issue(c, rolesanywhere.Valid(now.Add(time.Hour), now.Add(2*time.Hour))) },
 			"CertificateNotYetValid",
 			[]string{"valid only from"},
+		},
+		"an intermediate certificate has expired": {
+			func(c *offAWS) {
+				expired := c.ca.Intermediate("policy", rolesanywhere.Valid(now.Add(-time.Hour), now.Add(-time.Minute)))
+				c.mount(expired.Intermediate("issuing").Issue("kube-aws-iam-controller", key), text)
+			},
+			"CertificateExpired",
+			[]string{`intermediate certificate "CN=policy"`, "expired at", "tls.crt"},
+		},
+		"an intermediate certificate is not valid yet": {
+			func(c *offAWS) {
+				early := c.ca.Intermediate("issuing", rolesanywhere.Valid(now.Add(time.Hour), now.Add(2*time.Hour)))
+				c.mount(early.Issue("kube-aws-iam-controller", key), text)
+			},
+			"CertificateNotYetValid",
+			[]string{`intermediate certificate "CN=issuing"`, "valid only from"},
 		},
 		"chain incomplete": {func(c *offAWS) {
 			leaf, _ := pem.Decode(c.ca.Intermediate("issuing").Issue("kube-aws-iam-controller", key))

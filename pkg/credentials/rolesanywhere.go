@@ -136,7 +136,7 @@ func (c *Client) callCreateSession(ctx context.Context, pair *keyPair) (got aws.
 	if err != nil {
 		return got, err
 	}
-	response, err := c.config.HTTPClient.Do(request)
+	response, err := c.http.Do(request)
 	if err == nil {
 		defer func() { _ = response.Body.Close() }()
 		if date, ok := answerDate(response); ok {

@@ -38,15 +38,17 @@ const (
 // do. It holds no secrets.
 type Error struct {
 	Kind Kind
-	// Code is the error code of STS, or a name for what went wrong without an answer.
+	// Code is the error code of STS, or a name for what went wrong without an answer; at most
+	// maxCode bytes.
 	Code    string
 	message string
 }
 
-// NewError returns an Error. The message must hold no secret; it is truncated to what an event can
-// hold, as it can quote what a server or a file says. All errors of this package are made by it.
+// NewError returns an Error. The message must hold no secret. Code and message are truncated to
+// what an event can hold, as they can quote what a server or a file says: all errors of this
+// package are made here.
 func NewError(kind Kind, code, message string) *Error {
-	return &Error{Kind: kind, Code: code, message: truncate(message, maxMessage)}
+	return &Error{Kind: kind, Code: truncate(code, maxCode), message: truncate(message, maxMessage)}
 }
 
 // newError returns the Error of a format and its arguments.

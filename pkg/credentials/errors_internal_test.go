@@ -9,15 +9,20 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kube-aws-iam-controller/pkg/metrics"
 )
 
 // answered returns an error answer as the SDK returns it.
@@ -76,6 +81,37 @@ func TestClassify(t *testing.T) {
 				t.Errorf("got %d, %s", kind, code)
 			}
 		})
+	}
+}
+
+func TestNewError_IsBounded(t *testing.T) {
+	long := strings.Repeat("ß", 5000)
+	for name, err := range map[string]*Error{
+		"a message":          NewError(Denied, "Invented"+long, long),
+		"a format":           newError(Denied, "Invented"+long, "%s", long),
+		"an answer":          explain(answered(&smithy.GenericAPIError{Code: "Invented" + long, Message: long}), Session{}, Caller{}),
+		"one to the session": explainSession(answered(&smithy.GenericAPIError{Code: "Invented" + long, Message: long}), Session{}, &Claims{Subject: long}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if len(err.Code) > maxCode || !strings.HasPrefix(err.Code, "Invented") {
+				t.Errorf("the code is %s", err.Code)
+			}
+			if n := len(err.Error()); n > maxMessage || n < maxMessage-10 || !utf8.ValidString(err.Error()) {
+				t.Errorf("the message has %d bytes: %s", n, err)
+			}
+		})
+	}
+}
+
+// Codes with a reaction of their own can be told apart in the metrics.
+func TestKinds_HaveSeriesOfTheirOwn(t *testing.T) {
+	for code := range kinds {
+		registry := prometheus.NewRegistry()
+		metrics.New(registry).STS("AssumeRole", code, 0)
+		families, err := registry.Gather()
+		if err != nil || !strings.Contains(fmt.Sprint(families), strconv.Quote(code)) {
+			t.Errorf("%s has no series: %v, %v", code, families, err)
+		}
 	}
 }
 

@@ -15,6 +15,9 @@ const (
 	maxMessage = 1024
 	// maxAnswer is the longest part of an STS message that is shown without advice, in bytes.
 	maxAnswer = 400
+	// maxCode is the longest error code, in bytes: those of AWS are shorter, and the action of an
+	// event, which has a code at its end, is limited to 128.
+	maxCode = 64
 )
 
 // answerText returns code and message of an answer. For a wrong signature and the like it returns

@@ -231,9 +231,6 @@ func readSession(r *http.Response, now time.Time) (aws.Credentials, error) {
 	}, nil
 }
 
-// maxCode is the longest code of an error that is kept: codes are labels of metrics.
-const maxCode = 64
-
 // errorCode returns the code of an error answer; empty for others, and for what is no code. Source:
 // "REST-JSON errors" in the AWS restJson1 protocol: the code can have a namespace before it and a
 // URI behind it.

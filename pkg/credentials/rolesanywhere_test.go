@@ -421,6 +421,65 @@ func TestRolesAnywhere_Outage(t *testing.T) {
 	}
 }
 
+// The error says what came back and what to do, and the metric has its code.
+func TestRolesAnywhere_OtherAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		status     int
+		code, body string
+		kind       credentials.Kind
+		want       string // the code of the error, and of the metric
+		words      []string
+	}{
+		"throttled": {
+			http.StatusTooManyRequests, "ThrottlingException", `{"message":"Rate exceeded"}`,
+			credentials.Throttled, "ThrottlingException", []string{"CreateSession: ThrottlingException: Rate exceeded", "tried again"},
+		},
+		"credentials that have expired": {
+			http.StatusCreated, "", `{"credentialSet":[{"credentials":{"accessKeyId":"a","secretAccessKey":"b","sessionToken":"c","expiration":"2020-01-01T00:00:00Z"}}]}`,
+			credentials.Unavailable, "BadAnswer", []string{"incomplete or have expired", "asked again"},
+		},
+		"no credentials": {
+			http.StatusCreated, "", `{"credentialSet":[]}`,
+			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+		},
+		"a page": {
+			http.StatusOK, "", "<html>sign in</html>",
+			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+		},
+		"an error of AWS": {
+			http.StatusInternalServerError, "InternalFailure", `{"message":"try later"}`,
+			credentials.Unavailable, "InternalFailure", []string{"CreateSession: InternalFailure: try later", "tried again"},
+		},
+		"a code that is unknown": {
+			http.StatusBadRequest, "Invented", `{"message":"no"}`,
+			credentials.Unavailable, "Invented", []string{"CreateSession: Invented: no"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := start(t)
+			once(t)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if c.code != "" {
+					w.Header().Set("X-Amzn-Errortype", c.code)
+				}
+				w.WriteHeader(c.status)
+				_, _ = w.Write([]byte(c.body))
+			}))
+			t.Cleanup(server.Close)
+			t.Setenv("AWS_ENDPOINT_URL_ROLESANYWHERE", server.URL)
+			var observed []string
+			client := newClient(t, certified(t), func(o *credentials.Options) {
+				o.Observe = func(operation, code string, _ time.Duration) { observed = append(observed, operation+" "+code) }
+			})
+			_, err := client.Assume(t.Context(), session(t, appRole))
+			wantError(t, srv, err, c.kind, c.want, c.words...)
+			if !slices.Equal(observed, []string{"CreateSession " + c.want}) {
+				t.Errorf("observed %q", observed)
+			}
+		})
+	}
+}
+
 // Thousands of Secrets that wait make one call a second.
 func TestRolesAnywhere_ErrorsAreRepeatedForAMoment(t *testing.T) {
 	cluster := startRolesAnywhere(t)

@@ -726,3 +726,27 @@ func TestCore_SecretInUseAtTheStart(t *testing.T) {
 		t.Error("the Secret that the controller works with is deleted")
 	}
 }
+
+// A Secret that could not be updated, as it is immutable, is issued again at once when it is gone.
+func TestReconcile_GoneImmutableSecretIsIssuedAtOnce(t *testing.T) {
+	l := newFakeCluster(t)
+	l.pod("p", "a", "aws-iam-x")
+	l.reconcile("aws-iam-x")
+	s := l.get("aws-iam-x")
+	s.Immutable = new(true)
+	l.must(l.store.Update(t.Context(), s))
+	l.step(20 * time.Minute)
+	for range 10 { // pauses grow to a minute
+		l.reconcile("aws-iam-x")
+		l.step(time.Minute)
+	}
+	if l.rec.count(v1.ReasonUpdateSecretFailed) == 0 || l.sts != 1 {
+		t.Fatalf("%d sessions, the events %v", l.sts, l.rec.events)
+	}
+	l.reconcile("aws-iam-x")
+	l.must(l.store.Delete(t.Context(), s))
+	l.reconcile("aws-iam-x")
+	if l.get("aws-iam-x") == nil {
+		t.Error("it is not issued")
+	}
+}

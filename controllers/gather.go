@@ -111,12 +111,26 @@ func (r *reconciler) read(ctx context.Context, s *snapshot) (existing *corev1.Se
 	if err != nil {
 		return nil, err
 	}
-	if s.lastFailure = s.known.Failure; s.lastFailure != nil && s.lastFailure.Reason == v1.ReasonSecretNotManaged {
+	return existing, r.checkLastFailure(ctx, s, existing == nil)
+}
+
+// checkLastFailure drops the last failure if its cause is gone. missing reports whether the
+// controller's own Secret does not exist.
+func (r *reconciler) checkLastFailure(ctx context.Context, s *snapshot, missing bool) (err error) {
+	if s.lastFailure = s.known.Failure; s.lastFailure == nil {
+		return nil
+	}
+	switch s.lastFailure.Reason {
+	case v1.ReasonSecretNotManaged:
 		if s.unmanaged, err = r.secrets.ExplainUnmanaged(ctx, s.name); s.unmanaged == "" {
 			s.lastFailure = nil // the other writer's Secret is gone, or was handed over
 		}
+	case v1.ReasonUpdateSecretFailed:
+		if missing {
+			s.lastFailure = nil // what could not be updated, such as an immutable Secret, is gone
+		}
 	}
-	return existing, err
+	return err
 }
 
 // setCurrent sets the Secret that exists, judged by the target as it is known. One that cannot be

@@ -97,7 +97,7 @@ func check(c credentials.Certificate, now time.Time) warning {
 		return warning{events.Warning(v1.ReasonCertificateExpired, credentials.CodeOf(err), err.Error()), minRepeat}
 	}
 	left := c.NotAfter.Sub(now)
-	late := min(c.NotAfter.Sub(c.NotBefore)/lateShare, maxLate)
+	late := min(c.Lifetime/lateShare, maxLate)
 	if c.Problem == "" && left > late {
 		return warning{next: min(interval, left-late)}
 	}
@@ -105,7 +105,7 @@ func check(c credentials.Certificate, now time.Time) warning {
 	if c.Problem != "" {
 		action = "ReadFiles"
 	}
-	note := fmt.Sprintf("The controller's certificate for IAM Roles Anywhere, in %s, expires at %s and is not renewed. When it has "+
-		"expired, no role can be assumed any more after an hour. %s", c.Dir, c.NotAfter.Format(time.RFC3339), c.Remedy())
+	note := fmt.Sprintf("%s expires at %s and is not renewed. When it has expired, no role can be assumed any more after an hour. %s",
+		c.FirstToExpire(), c.NotAfter.Format(time.RFC3339), c.Remedy())
 	return warning{events.Warning(v1.ReasonCertificateNotRenewed, action, note), min(max(minRepeat, left/12), maxRepeat)}
 }

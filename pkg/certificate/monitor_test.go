@@ -2,6 +2,9 @@ package certificate
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -17,6 +20,7 @@ import (
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/events"
+	"kube-aws-iam-controller/test/rolesanywhere"
 )
 
 func TestCheck(t *testing.T) {
@@ -26,6 +30,7 @@ func TestCheck(t *testing.T) {
 		says    string
 		life    time.Duration // it expires at noon; 0 for none
 		left    time.Duration
+		issuer  string // of what expires at noon; empty for the controller's own
 		problem string
 		reason  string
 		action  string
@@ -42,6 +47,14 @@ func TestCheck(t *testing.T) {
 		{says: "not renewed, with an hour left", life: 90 * day, left: time.Hour, reason: v1.ReasonCertificateNotRenewed, action: "Renew", next: 5 * time.Minute},
 		{says: "of ten years: a month before", life: 3650 * day, left: 31 * day, next: time.Minute},
 		{
+			says: "an intermediate one is not renewed", life: 3650 * day, left: 29 * day, issuer: "CN=issuing", next: time.Hour,
+			reason: v1.ReasonCertificateNotRenewed, action: "Renew", note: []string{`intermediate certificate "CN=issuing"`, "/certificate", "12:00:00", "tls.crt"},
+		},
+		{
+			says: "an intermediate one has expired", life: 3650 * day, left: -time.Second, issuer: "CN=issuing", next: 5 * time.Minute,
+			reason: v1.ReasonCertificateExpired, action: "CertificateExpired", note: []string{`intermediate certificate "CN=issuing"`, "expired at", "12:00:00", "tls.crt"},
+		},
+		{
 			says: "the new files cannot be used", life: 90 * day, left: 80 * day, problem: "tls.key is empty", next: time.Hour,
 			reason: v1.ReasonCertificateNotRenewed, action: "ReadFiles", note: []string{"tls.key is empty", "12:00:00"},
 		},
@@ -49,7 +62,7 @@ func TestCheck(t *testing.T) {
 		{says: "none", problem: "tls.crt does not exist", reason: v1.ReasonCertificateExpired, action: "NoCertificate", note: []string{"tls.crt does not exist", "kubernetes.io/tls"}, next: 5 * time.Minute},
 	} {
 		t.Run(c.says, func(t *testing.T) {
-			certificate := credentials.Certificate{Dir: "/certificate", Problem: c.problem}
+			certificate := credentials.Certificate{Dir: "/certificate", Problem: c.problem, NotAfterOf: c.issuer, Lifetime: c.life}
 			if c.life != 0 {
 				certificate.NotBefore, certificate.NotAfter = noon.Add(-c.life), noon
 			}
@@ -63,6 +76,51 @@ func TestCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The controller's own certificate was renewed a moment ago, and is valid for longer than its CA's.
+func TestMonitor_IntermediateCertificateExpiresFirst(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	const day = 24 * time.Hour
+	issuing := rolesanywhere.NewCA("root").Intermediate("issuing", rolesanywhere.Valid(clock.Now().Add(-365*day), clock.Now().Add(2*day)))
+	read := readChain(t, issuing)
+	if w := check(read(), clock.Now()); w.event.Reason != v1.ReasonCertificateNotRenewed || !strings.Contains(w.event.Note, `intermediate certificate "CN=issuing"`) {
+		t.Errorf("two days before: %+v", w)
+	}
+	m := NewMonitor(read, nil, clock, nil, nil, logr.Discard())
+	if err := m.Ready(nil); err != nil {
+		t.Errorf("not ready two days before: %v", err)
+	}
+	clock.SetTime(clock.Now().Add(2*day + time.Second))
+	if err := m.Ready(nil); credentials.CodeOf(err) != "CertificateExpired" || !strings.Contains(err.Error(), `intermediate certificate "CN=issuing"`) {
+		t.Errorf("ready afterwards: %v", err)
+	}
+}
+
+// readChain returns the function that reads a certificate of a CA from its directory.
+func readChain(t *testing.T, ca *rolesanywhere.CA) func() credentials.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const resources = "arn:aws:rolesanywhere:eu-central-1:123456789012:"
+	parsed, err := credentials.ParseRolesAnywhere(resources+"trust-anchor/1", resources+"profile/1", "arn:aws:iam::123456789012:role/controller", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolesanywhere.Mount(parsed.CertificateDir, map[string][]byte{
+		"tls.crt": ca.Issue("kube-aws-iam-controller", key), "tls.key": rolesanywhere.EncodeKey(key),
+	})
+	t.Setenv("AWS_REGION", "eu-central-1")
+	client, err := credentials.New(t.Context(), credentials.Options{QPS: 1, Now: time.Now, RolesAnywhere: parsed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() credentials.Certificate {
+		c, _ := client.Certificate()
+		return c
 	}
 }
 

@@ -83,8 +83,8 @@ func explainBaseError(ctx context.Context, provider aws.CredentialsProvider, err
 	default: // a profile in the AWS files
 		if _, answered := errors.AsType[smithy.APIError](err); answered {
 			kind, code := classify(err)
-			return &Error{Kind: kind, Code: code, message: "the controller cannot get AWS credentials of its own by " +
-				"the profile in its AWS files, tried again" + detail(err)}
+			return NewError(kind, code, "the controller cannot get AWS credentials of its own by "+
+				"the profile in its AWS files, tried again"+detail(err))
 		}
 		return absentError("the profile in its AWS files gives none%s", detail(err))
 	}
@@ -107,18 +107,18 @@ func (c *Client) explainIntermediate(err error) *Error {
 	between := c.options.Intermediate.Role
 	switch {
 	case between.IsZero(): // the context ended before the base was asked
-		return &Error{Kind: kind, Code: code, message: "the controller cannot get AWS credentials of its own, tried " +
-			"again" + detail(err)}
+		return NewError(kind, code, "the controller cannot get AWS credentials of its own, tried "+
+			"again"+detail(err))
 	case kind == Expired:
 		return c.refusedError(code, fmt.Sprintf("so it cannot assume %s, the role of --assume-role", between))
 	case kind == Denied:
 		d := denialOf(err)
-		return &Error{Kind: kind, Code: code, message: quoteAnswer(fmt.Sprintf("the controller cannot assume %s, the "+
+		return NewError(kind, code, quoteAnswer(fmt.Sprintf("the controller cannot assume %s, the "+
 			"role of --assume-role (STS: ", between), d.text,
 			"). "+d.advice(deniedCaller{
 				name: "the caller", principal: "the caller", uniqueID: "AROA… or AIDA…", sourceIdentity: c.sessions != nil,
 			})+". "+
-				"Tried again about every minute")}
+				"Tried again about every minute"))
 	default:
 		return newError(kind, code, "the controller cannot assume %s, the role of --assume-role; tried "+
 			"again%s", between, detail(err))

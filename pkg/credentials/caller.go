@@ -179,8 +179,8 @@ func (c *Client) callerARN(ctx context.Context, client *sts.Client) (string, err
 	if kind == Expired {
 		return "", c.refusedError(code, "so it cannot assume any role")
 	}
-	return "", &Error{Kind: kind, Code: code, message: "STS does not return the identity of the controller " +
-		"(GetCallerIdentity), so no role can be assumed; tried again" + detail(err)}
+	return "", NewError(kind, code, "STS does not return the identity of the controller "+
+		"(GetCallerIdentity), so no role can be assumed; tried again"+detail(err))
 }
 
 // resolveBase returns the account of the instance profile, or of the caller if there is none.
@@ -192,8 +192,8 @@ func (c *Client) resolveBase(ctx context.Context, caller string) (role.Base, err
 	}
 	base, err := role.BaseOf(caller)
 	if err != nil {
-		return role.Base{}, &Error{Kind: Rejected, Code: "BaseRoleARN", message: "no base role ARN can be derived from " +
-			"the caller's identity: set --base-role-arn: " + err.Error()}
+		return role.Base{}, NewError(Rejected, "BaseRoleARN", "no base role ARN can be derived from "+
+			"the caller's identity: set --base-role-arn: "+err.Error())
 	}
 	return base, nil
 }

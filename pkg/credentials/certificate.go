@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,8 +47,14 @@ type Certificate struct {
 	Dir string
 	// Subject and Serial are empty if there was no usable certificate yet.
 	Subject, Serial string
-	// NotBefore and NotAfter are when it is valid; zero if there was no usable certificate yet.
+	// NotBefore and NotAfter are when it and the intermediate certificates above it are all valid;
+	// zero if there was no usable certificate yet.
 	NotBefore, NotAfter time.Time
+	// NotBeforeOf and NotAfterOf are the subjects of the intermediate certificates that NotBefore
+	// and NotAfter come from; empty for the controller's own.
+	NotBeforeOf, NotAfterOf string
+	// Lifetime is that of the certificate that NotAfter comes from, from its own NotBefore on.
+	Lifetime time.Duration
 	// Problem is what is wrong with the files as they are, in words for the user; empty if nothing.
 	// The certificate is then the last one that could be used.
 	Problem string
@@ -65,20 +72,36 @@ func (c *Certificate) Check(now time.Time) error {
 		return newError(Absent, "NoCertificate", "The controller has no certificate for IAM Roles Anywhere: %s. "+
 			"%s", c.Problem, certificateRemedy)
 	case now.After(c.NotAfter):
-		return newError(Absent, "CertificateExpired", "The controller's certificate for IAM Roles Anywhere, in %s, "+
-			"expired at %s. %s", c.Dir, c.NotAfter.Format(time.RFC3339), c.Remedy())
+		return newError(Absent, "CertificateExpired", "%s expired at %s. %s", c.FirstToExpire(), c.NotAfter.Format(time.RFC3339),
+			c.Remedy())
 	case now.Before(c.NotBefore):
-		return newError(Absent, "CertificateNotYetValid", "The controller's certificate for IAM Roles Anywhere, in %s, "+
-			"is valid only from %s on, by the time of AWS. Wait, or check the clock of who issued it",
-			c.Dir, c.NotBefore.Format(time.RFC3339))
+		return newError(Absent, "CertificateNotYetValid", "%s is valid only from %s on, by the time of AWS. Wait, or check the "+
+			"clock of who issued it", c.name(c.NotBeforeOf), c.NotBefore.Format(time.RFC3339))
 	}
 	return nil
+}
+
+// FirstToExpire returns the beginning of a sentence about the certificate that NotAfter comes from.
+func (c *Certificate) FirstToExpire() string { return c.name(c.NotAfterOf) }
+
+// name returns what to call an intermediate certificate in a message, by its subject, or the
+// controller's own if that is empty.
+func (c *Certificate) name(intermediate string) string {
+	own := "controller's certificate for IAM Roles Anywhere, in " + c.Dir + ","
+	if intermediate == "" {
+		return "The " + own
+	}
+	return fmt.Sprintf("The intermediate certificate %q of the %s", intermediate, own)
 }
 
 // Remedy returns what to do about a certificate that is not renewed.
 func (c *Certificate) Remedy() string {
 	if c.Problem != "" {
 		return "There is a newer one that cannot be used: " + c.Problem
+	}
+	if c.NotAfterOf != "" {
+		return "Renew that CA's certificate, then issue the controller's again: tls.crt must hold the new one in place of the " +
+			"old. It is used without a restart"
 	}
 	return "Renew it, or see why cert-manager does not (kubectl describe certificate); a new one is used without a restart"
 }
@@ -106,11 +129,47 @@ func (d *certificateDir) describe() Certificate {
 // describePair returns what is known of a pair, which can be nil.
 func (d *certificateDir) describePair(pair *keyPair, problem string) Certificate {
 	described := Certificate{Dir: d.path, Problem: problem}
-	if pair != nil {
-		described.Subject, described.Serial = pair.leaf.Subject.String(), pair.leaf.SerialNumber.Text(16)
-		described.NotBefore, described.NotAfter = pair.leaf.NotBefore, pair.leaf.NotAfter
+	if pair == nil {
+		return described
+	}
+	described.Subject, described.Serial = pair.leaf.Subject.String(), pair.leaf.SerialNumber.Text(16)
+	described.limit(pair.leaf, "")
+	for _, c := range pair.issuers() {
+		described.limit(c, c.Subject.String())
 	}
 	return described
+}
+
+// limit restricts when the certificate is valid to when another one is. Of two that expire at the
+// same time the last one counts: many CAs issue nothing that outlasts their own certificate.
+func (c *Certificate) limit(by *x509.Certificate, intermediate string) {
+	if by.NotBefore.After(c.NotBefore) {
+		c.NotBefore, c.NotBeforeOf = by.NotBefore, intermediate
+	}
+	if c.NotAfter.IsZero() || !by.NotAfter.After(c.NotAfter) {
+		c.NotAfter, c.NotAfterOf, c.Lifetime = by.NotAfter, intermediate, by.NotAfter.Sub(by.NotBefore)
+	}
+}
+
+// issuers returns the certificates of the chain that lead from the leaf to a trust anchor, in that
+// order, without any others. Of several for one key, as of a CA that was renewed, it takes the one
+// that expires last.
+func (p *keyPair) issuers() (issuers []*x509.Certificate) {
+	last := p.leaf
+	for range p.chain {
+		var issuer *x509.Certificate
+		for _, c := range p.chain {
+			if bytes.Equal(c.RawSubject, last.RawIssuer) && last.CheckSignatureFrom(c) == nil &&
+				(issuer == nil || c.NotAfter.After(issuer.NotAfter)) {
+				issuer = c
+			}
+		}
+		if issuer == nil {
+			break
+		}
+		issuers, last = append(issuers, issuer), issuer
+	}
+	return issuers
 }
 
 // readKeyPair reads the files of a directory, and returns what is wrong with them.

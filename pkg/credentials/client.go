@@ -75,6 +75,7 @@ type Client struct {
 type baseState struct {
 	intermediate role.ID        // the role that is assumed first; zero if there is none
 	configured   role.ID        // the role that the settings name as the base; zero if they name none
+	http         *http.Client   // of all calls but the SDK's own: see newHTTPClient
 	sessions     *sessionSource // nil without IAM Roles Anywhere
 
 	seed           atomic.Pointer[Seed]
@@ -106,8 +107,12 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := newHTTPClient(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
-		baseState: &baseState{intermediate: o.Intermediate.Role.ID()}, options: o, config: cfg, clock: newClock(&o),
+		baseState: &baseState{intermediate: o.Intermediate.Role.ID(), http: client}, options: o, config: cfg, clock: newClock(&o),
 		limit: fairrate.New(o.QPS, max(1, int(o.QPS))),
 	}
 	if o.RolesAnywhere != nil {

@@ -38,19 +38,22 @@ const (
 // do. It holds no secrets.
 type Error struct {
 	Kind Kind
-	// Code is the error code of STS, or a name for what went wrong without an answer.
+	// Code is the error code of STS, or a name for what went wrong without an answer; at most
+	// maxCode bytes.
 	Code    string
 	message string
 }
 
-// NewError returns an Error for what failed before STS could be asked. The message must hold no
-// secret; it is shortened to what an event can hold.
+// NewError returns an Error. The message must hold no secret. Code and message are truncated to
+// what an event can hold, as they can quote what a server or a file says: all errors of this
+// package are made here.
 func NewError(kind Kind, code, message string) *Error {
-	return &Error{Kind: kind, Code: code, message: truncate(message, maxMessage)}
+	return &Error{Kind: kind, Code: truncate(sanitize(code), maxCode), message: truncate(message, maxMessage)}
 }
 
+// newError returns the Error of a format and its arguments.
 func newError(kind Kind, code, format string, args ...any) *Error {
-	return &Error{Kind: kind, Code: code, message: fmt.Sprintf(format, args...)}
+	return NewError(kind, code, fmt.Sprintf(format, args...))
 }
 
 func (e *Error) Error() string { return e.message }
@@ -117,7 +120,7 @@ func explain(err error, s Session, c Caller) *Error {
 	default:
 		message = fmt.Sprintf("STS cannot be asked for credentials of role %s, tried again%s", s.Role, detail(err))
 	}
-	return &Error{Kind: kind, Code: code, message: message}
+	return NewError(kind, code, message)
 }
 
 // detail returns the useful part of an SDK's error, after a colon: code and message of an answer,

@@ -9,15 +9,20 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kube-aws-iam-controller/pkg/metrics"
 )
 
 // answered returns an error answer as the SDK returns it.
@@ -76,6 +81,43 @@ func TestClassify(t *testing.T) {
 				t.Errorf("got %d, %s", kind, code)
 			}
 		})
+	}
+}
+
+func TestNewError_IsBounded(t *testing.T) {
+	long := strings.Repeat("ß", 5000)
+	invented := &smithy.GenericAPIError{Code: "Invented" + long + "\nx", Message: long + "\nx"}
+	for name, c := range map[string]struct {
+		err  *Error
+		cuts bool // the message is longer than what is kept
+	}{
+		"a message":          {NewError(Denied, "Invented"+long, long), true},
+		"a format":           {newError(Denied, "Invented"+long, "%s", long), true},
+		"an answer":          {explain(answered(invented), Session{}, Caller{}), false},
+		"one to the session": {explainSession(answered(invented), Session{}, &Claims{Subject: long}), true},
+		"a code of lines":    {explain(answered(&smithy.GenericAPIError{Code: "Invented\nline"}), Session{}, Caller{}), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if len(c.err.Code) > maxCode || !strings.HasPrefix(c.err.Code, "Invented") || strings.Contains(c.err.Code, "\n") {
+				t.Errorf("the code is %q", c.err.Code)
+			}
+			text := c.err.Error()
+			if n := len(text); n > maxMessage || c.cuts != (n >= maxMessage-10) || !utf8.ValidString(text) || strings.Contains(text, "\n") {
+				t.Errorf("the message has %d bytes: %q", n, text)
+			}
+		})
+	}
+}
+
+// Codes with a reaction of their own can be told apart in the metrics.
+func TestKinds_HaveSeriesOfTheirOwn(t *testing.T) {
+	for code := range kinds {
+		registry := prometheus.NewRegistry()
+		metrics.New(registry).STS("AssumeRole", code, 0)
+		families, err := registry.Gather()
+		if err != nil || !strings.Contains(fmt.Sprint(families), strconv.Quote(code)) {
+			t.Errorf("%s has no series: %v, %v", code, families, err)
+		}
 	}
 }
 

@@ -15,15 +15,19 @@ const (
 	maxMessage = 1024
 	// maxAnswer is the longest part of an STS message that is shown without advice, in bytes.
 	maxAnswer = 400
+	// maxCode is the longest error code, in bytes: those of AWS are shorter, and the action of an
+	// event, which has a code at its end, is limited to 128.
+	maxCode = 64
 )
 
 // answerText returns code and message of an answer. For a wrong signature and the like it returns
 // the code only: the message can quote what was signed.
 func answerText(api smithy.APIError) string {
+	code := truncate(sanitize(api.ErrorCode()), maxCode)
 	if kinds[api.ErrorCode()] == Expired {
-		return api.ErrorCode()
+		return code
 	}
-	return strings.TrimSuffix(api.ErrorCode()+": "+truncate(sanitize(api.ErrorMessage()), maxAnswer), ": ")
+	return strings.TrimSuffix(code+": "+truncate(sanitize(api.ErrorMessage()), maxAnswer), ": ")
 }
 
 // sanitize returns the first line of an STS message with printable characters only, and with a

@@ -16,7 +16,7 @@ import (
 // knows.
 func (c *Client) client(p aws.CredentialsProvider, retried ...string) *sts.Client {
 	return sts.NewFromConfig(c.config, func(o *sts.Options) {
-		o.Credentials = p
+		o.Credentials, o.HTTPClient = p, c.http
 		o.Retryer = retry.AddWithErrorCodes(newRetryer(c.clock.elapsed), retried...)
 		o.APIOptions = append(o.APIOptions, c.observe)
 	})

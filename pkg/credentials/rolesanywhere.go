@@ -136,7 +136,7 @@ func (c *Client) callCreateSession(ctx context.Context, pair *keyPair) (got aws.
 	if err != nil {
 		return got, err
 	}
-	response, err := c.config.HTTPClient.Do(request)
+	response, err := c.http.Do(request)
 	if err == nil {
 		defer func() { _ = response.Body.Close() }()
 		if date, ok := answerDate(response); ok {
@@ -230,9 +230,6 @@ func readSession(r *http.Response, now time.Time) (aws.Credentials, error) {
 		Source: rolesAnywhereName, CanExpire: true, Expires: got.Expiration,
 	}, nil
 }
-
-// maxCode is the longest code of an error that is kept: codes are labels of metrics.
-const maxCode = 64
 
 // errorCode returns the code of an error answer; empty for others, and for what is no code. Source:
 // "REST-JSON errors" in the AWS restJson1 protocol: the code can have a namespace before it and a

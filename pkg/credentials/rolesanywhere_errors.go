@@ -29,16 +29,16 @@ func (c *Client) explainCreateSession(err error, pair *keyPair, problem string) 
 	switch {
 	case answered && kind != Unavailable && kind != Throttled:
 		text := strings.TrimSuffix(code+": "+sanitize(answer.ErrorMessage()), ": ")
-		return &Error{Kind: Absent, Code: code, message: quoteAnswer(before+": ", strings.TrimSuffix(text, "."), "). "+
-			c.sessions.advice(code, answer.ErrorMessage(), pair))}
+		return NewError(Absent, code, quoteAnswer(before+": ", strings.TrimSuffix(text, "."), "). "+
+			c.sessions.advice(code, answer.ErrorMessage(), pair)))
 	case answered:
-		return &Error{Kind: kind, Code: code, message: before + detail(err) + ")"}
+		return NewError(kind, code, before+detail(err)+")")
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		return &Error{Kind: Unavailable, Code: code, message: before + "): what answers at " + c.sessions.url + " is not IAM Roles " +
-			"Anywhere. Is there a proxy, or another AWS_ENDPOINT_URL_ROLESANYWHERE?"}
+		return NewError(Unavailable, code, before+"): what answers at "+c.sessions.url+" is not IAM Roles "+
+			"Anywhere. Is there a proxy, or another AWS_ENDPOINT_URL_ROLESANYWHERE?")
 	}
-	return &Error{Kind: kind, Code: code, message: before + ")" + detail(err)}
+	return NewError(kind, code, before+")"+detail(err))
 }
 
 // advice returns what to do about a refusal. AWS's messages are short: "Untrusted signing

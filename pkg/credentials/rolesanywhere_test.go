@@ -152,6 +152,65 @@ func TestRolesAnywhere_IntermediateChain(t *testing.T) {
 	}
 }
 
+func TestCertificate_ValidWithItsChain(t *testing.T) {
+	const day = 24 * time.Hour
+	now := time.Now().UTC().Truncate(time.Second)
+	valid := func(from, to time.Duration) func(*x509.Certificate) {
+		return rolesanywhere.Valid(now.Add(from), now.Add(to))
+	}
+	root, key := rolesanywhere.NewCA("root"), newECDSA(t, elliptic.P256())
+	own := func(ca *rolesanywhere.CA) []byte {
+		return ca.Issue("kube-aws-iam-controller", key, valid(-day, 6*day))
+	}
+	stray := root.Intermediate("stray", valid(-3*day, -2*day)).Certificate
+	long, short := root.Intermediate("issuing", valid(-9*day, 90*day)), root.Intermediate("issuing", valid(0, day))
+	for name, c := range map[string]struct {
+		text                     []byte
+		begins, expires          time.Duration // from now on
+		beginsWith, expiresFirst string        // the intermediate certificate
+		lifetime                 time.Duration
+	}{
+		"no chain":                      {text: own(root), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"the CA is valid for longer":    {text: own(long), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"the CA expires first":          {own(root.Intermediate("issuing", valid(-9*day, 5*day))), -day, 5 * day, "", "CN=issuing", 14 * day},
+		"the CA begins last":            {own(root.Intermediate("issuing", valid(-time.Hour, 90*day))), -time.Hour, 6 * day, "CN=issuing", "", 7 * day},
+		"both, of two CAs":              {own(root.Intermediate("policy", valid(-9*day, 5*day)).Intermediate("issuing", valid(-time.Hour, 90*day))), -time.Hour, 5 * day, "CN=issuing", "CN=policy", 14 * day},
+		"both expire at once":           {own(root.Intermediate("issuing", valid(-9*day, 6*day))), -day, 6 * day, "", "CN=issuing", 15 * day},
+		"a CA that is not its issuer":   {text: slices.Concat(own(long), rolesanywhere.EncodeCertificates(stray)), begins: -day, expires: 6 * day, lifetime: 7 * day},
+		"a CA of the same name":         {slices.Concat(own(short), rolesanywhere.EncodeCertificates(long.Certificate)), 0, day, "CN=issuing", "CN=issuing", day},
+		"the certificate behind its CA": {slices.Concat(rolesanywhere.EncodeCertificates(short.Certificate), own(short)), 0, day, "CN=issuing", "CN=issuing", day},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := startRolesAnywhere(t)
+			cluster.mount(c.text, rolesanywhere.EncodeKey(key))
+			got, ok := newClient(t, cluster.anywhere(t)).Certificate()
+			if !ok || got.Problem != "" || !strings.Contains(got.Subject, "kube-aws-iam-controller") {
+				t.Fatalf("the certificate is %+v", got)
+			}
+			if !got.NotBefore.Equal(now.Add(c.begins)) || !got.NotAfter.Equal(now.Add(c.expires)) || got.Lifetime != c.lifetime {
+				t.Errorf("it is valid from %s to %s, for %s; now is %s", got.NotBefore, got.NotAfter, got.Lifetime, now)
+			}
+			if got.NotBeforeOf != c.beginsWith || got.NotAfterOf != c.expiresFirst {
+				t.Errorf("%q begins last, %q expires first", got.NotBeforeOf, got.NotAfterOf)
+			}
+		})
+	}
+}
+
+// A CA that was renewed with its key has two certificates in the file for a while.
+func TestCertificate_RenewedCAOfTheSameKey(t *testing.T) {
+	cluster := startRolesAnywhere(t)
+	key, now := newECDSA(t, elliptic.P256()), time.Now()
+	issuing := cluster.ca.Intermediate("issuing", rolesanywhere.Valid(now.Add(-2*time.Hour), now.Add(-time.Hour)))
+	text := issuing.Issue("kube-aws-iam-controller", key)
+	cluster.mount(append(text, cluster.ca.Renew(issuing)...), rolesanywhere.EncodeKey(key))
+	client := newClient(t, cluster.anywhere(t))
+	if got, _ := client.Certificate(); got.Check(now) != nil {
+		t.Errorf("the certificate is %+v", got)
+	}
+	assume(t, client, session(t, appRole))
+}
+
 func TestRolesAnywhere_FilesAreReadAgain(t *testing.T) {
 	cluster := startRolesAnywhere(t)
 	once(t)
@@ -258,6 +317,22 @@ func TestRolesAnywhere_Refusals(t *testing.T) {
 			"CertificateNotYetValid",
 			[]string{"valid only from"},
 		},
+		"an intermediate certificate has expired": {
+			func(c *offAWS) {
+				expired := c.ca.Intermediate("policy", rolesanywhere.Valid(now.Add(-time.Hour), now.Add(-time.Minute)))
+				c.mount(expired.Intermediate("issuing").Issue("kube-aws-iam-controller", key), text)
+			},
+			"CertificateExpired",
+			[]string{`intermediate certificate "CN=policy"`, "expired at", "tls.crt"},
+		},
+		"an intermediate certificate is not valid yet": {
+			func(c *offAWS) {
+				early := c.ca.Intermediate("issuing", rolesanywhere.Valid(now.Add(time.Hour), now.Add(2*time.Hour)))
+				c.mount(early.Issue("kube-aws-iam-controller", key), text)
+			},
+			"CertificateNotYetValid",
+			[]string{`intermediate certificate "CN=issuing"`, "valid only from"},
+		},
 		"chain incomplete": {func(c *offAWS) {
 			leaf, _ := pem.Decode(c.ca.Intermediate("issuing").Issue("kube-aws-iam-controller", key))
 			c.mount(pem.EncodeToMemory(leaf), text)
@@ -343,6 +418,65 @@ func TestRolesAnywhere_Outage(t *testing.T) {
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// The error says what came back and what to do, and the metric has its code.
+func TestRolesAnywhere_OtherAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		status     int
+		code, body string
+		kind       credentials.Kind
+		want       string // the code of the error, and of the metric
+		words      []string
+	}{
+		"throttled": {
+			http.StatusTooManyRequests, "ThrottlingException", `{"message":"Rate exceeded"}`,
+			credentials.Throttled, "ThrottlingException", []string{"CreateSession: ThrottlingException: Rate exceeded", "tried again"},
+		},
+		"credentials that have expired": {
+			http.StatusCreated, "", `{"credentialSet":[{"credentials":{"accessKeyId":"a","secretAccessKey":"b","sessionToken":"c","expiration":"2020-01-01T00:00:00Z"}}]}`,
+			credentials.Unavailable, "BadAnswer", []string{"incomplete or have expired", "asked again"},
+		},
+		"no credentials": {
+			http.StatusCreated, "", `{"credentialSet":[]}`,
+			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+		},
+		"a page": {
+			http.StatusOK, "", "<html>sign in</html>",
+			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+		},
+		"an error of AWS": {
+			http.StatusInternalServerError, "InternalFailure", `{"message":"try later"}`,
+			credentials.Unavailable, "InternalFailure", []string{"CreateSession: InternalFailure: try later", "tried again"},
+		},
+		"a code that is unknown": {
+			http.StatusBadRequest, "Invented", `{"message":"no"}`,
+			credentials.Unavailable, "Invented", []string{"CreateSession: Invented: no"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := start(t)
+			once(t)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if c.code != "" {
+					w.Header().Set("X-Amzn-Errortype", c.code)
+				}
+				w.WriteHeader(c.status)
+				_, _ = w.Write([]byte(c.body))
+			}))
+			t.Cleanup(server.Close)
+			t.Setenv("AWS_ENDPOINT_URL_ROLESANYWHERE", server.URL)
+			var observed []string
+			client := newClient(t, certified(t), func(o *credentials.Options) {
+				o.Observe = func(operation, code string, _ time.Duration) { observed = append(observed, operation+" "+code) }
+			})
+			_, err := client.Assume(t.Context(), session(t, appRole))
+			wantError(t, srv, err, c.kind, c.want, c.words...)
+			if !slices.Equal(observed, []string{"CreateSession " + c.want}) {
+				t.Errorf("observed %q", observed)
+			}
+		})
 	}
 }
 

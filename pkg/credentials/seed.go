@@ -65,8 +65,8 @@ func (c *Client) checkSeed(s *Seed) error {
 func (c *Client) seedCredentials(ctx context.Context) (aws.Credentials, error) {
 	s := c.seed.Load()
 	if s == nil {
-		return aws.Credentials{}, &Error{Kind: Absent, Code: "NoSeed", message: "the controller has not read its seed " +
-			"credentials yet; tried again"}
+		return aws.Credentials{}, NewError(Absent, "NoSeed", "the controller has not read its seed "+
+			"credentials yet; tried again")
 	}
 	if err := c.checkSeed(s); err != nil {
 		return aws.Credentials{}, err

@@ -69,7 +69,7 @@ func (c *Client) wrongIdentityError(s *Seed, message string) *Error {
 	if now := c.clock.Now(); c.seed.Load() == s && now.Before(s.Credentials.Expires) {
 		c.baseExpires.Store(&now)
 	}
-	return &Error{Kind: Expired, Code: "SeedOfAnotherRole", message: message}
+	return NewError(Expired, "SeedOfAnotherRole", message)
 }
 
 // identityOf returns the role of a session by account and name, or any other ARN unchanged.

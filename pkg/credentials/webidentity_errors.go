@@ -11,7 +11,7 @@ func explainSession(err error, s Session, claims *Claims) *Error {
 	if kind == Expired { // it is the token, not the controller's own credentials
 		kind = Rejected
 	}
-	return &Error{Kind: kind, Code: code, message: truncate(sessionMessage(err, kind, code, s, claims), maxMessage)}
+	return NewError(kind, code, sessionMessage(err, kind, code, s, claims))
 }
 
 func sessionMessage(err error, kind Kind, code string, s Session, claims *Claims) string {

@@ -32,7 +32,8 @@ func New(registry prometheus.Registerer) *Metrics {
 		}, []string{"reason"}),
 		stsRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "sts_requests_total",
-			Help: "Requests to AWS STS by operation and error code; each attempt counts, and the code of a success is OK.",
+			Help: "Requests to AWS STS by operation and error code; each attempt counts. The code of a success is OK, and " +
+				"Other stands for all codes that AWS does not document.",
 		}, []string{"operation", "code"}),
 		stsDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "sts_request_duration_seconds",
@@ -94,9 +95,9 @@ func (m *Metrics) RegisterCounts(c Counts) error {
 	)
 }
 
-// STS observes one attempt at a request to STS.
+// STS observes one attempt at a request to STS. The code can be any that an endpoint answers with.
 func (m *Metrics) STS(operation, code string, took time.Duration) {
-	m.stsRequests.WithLabelValues(operation, code).Inc()
+	m.stsRequests.WithLabelValues(operation, codeLabel(code)).Inc()
 	m.stsDuration.WithLabelValues(operation).Observe(took.Seconds())
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,26 @@ func TestCounters(t *testing.T) {
 		`kube_aws_iam_controller_sts_requests_total{code="OK",operation="AssumeRole"} 2`,
 		`kube_aws_iam_controller_sts_requests_total{code="OK",operation="GetCallerIdentity"} 1`,
 	}, "kube_aws_iam_controller_refused_total", "kube_aws_iam_controller_sts_requests_total")
+}
+
+// An endpoint can answer with another code each time.
+func TestSTS_UnknownCodesAreOneSeries(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	m := metrics.New(registry)
+	for i := range 1000 {
+		m.STS("CreateSession", "Invented"+strconv.Itoa(i), time.Second)
+	}
+	for _, code := range []string{"", "other", "accessdenied", "Access\nDenied", strings.Repeat("A", 10_000), "ThrottlingException", "BadAnswer", "NoAnswer"} {
+		m.STS("CreateSession", code, time.Second)
+	}
+	const name = "kube_aws_iam_controller_sts_requests_total"
+	wantExposed(t, registry, []string{
+		"# TYPE " + name + " counter",
+		name + `{code="BadAnswer",operation="CreateSession"} 1`,
+		name + `{code="NoAnswer",operation="CreateSession"} 1`,
+		name + `{code="Other",operation="CreateSession"} 1005`,
+		name + `{code="ThrottlingException",operation="CreateSession"} 1`,
+	}, name)
 }
 
 func TestDurations(t *testing.T) {

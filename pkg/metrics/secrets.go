@@ -41,11 +41,12 @@ func (m *Metrics) RegisterBaseExpiry(expires func() time.Time) error {
 		"When the controller's own AWS credentials expire, in Unix time; no sample if they do not expire.", nil, nil)})
 }
 
-// RegisterCertificateExpiry registers the metric of when the controller's own certificate expires,
-// read at each scrape. A zero time has no sample.
+// RegisterCertificateExpiry registers the metric of when the controller's own certificate, or an
+// intermediate one before it, expires, read at each scrape. A zero time has no sample.
 func (m *Metrics) RegisterCertificateExpiry(expires func() time.Time) error {
 	return m.registry.Register(&base{expires, prometheus.NewDesc(namespace+"_base_certificate_expiration_timestamp_seconds",
-		"When the controller's certificate for IAM Roles Anywhere expires, in Unix time; no sample if it has none.", nil, nil)})
+		"When the controller's certificate for IAM Roles Anywhere, or an intermediate one before it, expires, in Unix time; no sample "+
+			"if it has none.", nil, nil)})
 }
 
 // base reads when the controller's own credentials or certificate expire.

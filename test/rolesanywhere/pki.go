@@ -31,11 +31,19 @@ func NewCA(name string) *CA {
 }
 
 // Intermediate returns a CA below another.
-func (ca *CA) Intermediate(name string) *CA {
-	below := &CA{key: newKey()}
-	below.Certificate = sign(authority(name), ca.Certificate, below.key.Public(), ca.key)
+func (ca *CA) Intermediate(name string, changes ...func(*x509.Certificate)) *CA {
+	below, template := &CA{key: newKey()}, authority(name)
+	for _, change := range changes {
+		change(template)
+	}
+	below.Certificate = sign(template, ca.Certificate, below.key.Public(), ca.key)
 	below.between = append([]*x509.Certificate{below.Certificate}, ca.between...)
 	return below
+}
+
+// Renew returns another certificate of a CA below it, of the same name and key, in PEM form.
+func (ca *CA) Renew(below *CA) []byte {
+	return EncodeCertificates(sign(authority(below.Certificate.Subject.CommonName), ca.Certificate, below.key.Public(), ca.key))
 }
 
 // Issue returns the content of tls.crt for a key, as cert-manager writes it: the certificate, valid

@@ -32,7 +32,8 @@ func addCertificateMonitor(m manager.Manager, monitor *certificate.Monitor) erro
 	return m.Add(monitor)
 }
 
-// certificateExpires returns when the certificate expires, or zero if there is none.
+// certificateExpires returns when the certificate, or an intermediate one before it, expires. It
+// returns zero if there is none.
 func certificateExpires(o *Options) time.Time {
 	c, _ := o.Credentials.Certificate()
 	return c.NotAfter

@@ -19,4 +19,7 @@ const (
 	Config = "config"
 	// ContainerJSON is the response of a container credentials endpoint.
 	ContainerJSON = "container.json"
+	// EndpointToken is what a request to that endpoint carries as its Authorization header: printable
+	// ASCII without a newline. It stays the same for the life of the Secret.
+	EndpointToken = "endpoint-token"
 )

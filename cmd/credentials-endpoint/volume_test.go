@@ -62,7 +62,7 @@ func (v *testVolume) mustPublish(t *testing.T, files map[string]string) {
 	must(t, v.publish(files))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ const (
 )
 
 // containerJSON returns what the controller writes.
-func containerJSON(t *testing.T, expires time.Time) string {
+func containerJSON(t testing.TB, expires time.Time) string {
 	t.Helper()
 	text, err := json.Marshal(map[string]string{
 		"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": secretKey, "Token": "session-token", "Expiration": expires.Format(time.RFC3339),

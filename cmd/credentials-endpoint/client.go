@@ -21,9 +21,9 @@ const (
 	maxResponse = 2 * maxFileSize
 )
 
-// wait returns nil when the endpoint serves credentials to who has the token. After the timeout it
-// returns the reason why it does not: the kubelet then restarts the container and shows the reason
-// in the event FailedPostStartHook, and the containers after it do not start.
+// wait returns nil when the endpoint serves credentials to a client with the token. After the timeout it
+// returns the reason why it does not. The kubelet then restarts the container, shows the reason in
+// its state as PostStartHookError, and does not start the containers after it.
 //
 // The timeout is to be short. While a postStart hook runs, the kubelet does not update the pod's
 // volumes.
@@ -68,8 +68,8 @@ func healthcheck(ctx context.Context, address string, timeout time.Duration) err
 	return nil
 }
 
-// requestCredentials returns nil if the endpoint responds with credentials, else the endpoint's own
-// reason.
+// requestCredentials returns nil if the endpoint responds with credentials, otherwise the endpoint's
+// own reason.
 func requestCredentials(ctx context.Context, address string, token []byte) error {
 	status, body, err := get(ctx, address, "/", token)
 	if err != nil || status == statusOK {

@@ -35,8 +35,8 @@ type component struct {
 	modules []debug.Module
 }
 
-// sbom returns an SPDX document of the image for a platform. It lists the programs, the modules that
-// their own build information names, Go's standard library and the CA certificates.
+// sbom returns an SPDX document of the image for a platform. It lists the programs, the modules
+// that their own build information names, Go's standard library and the CA certificates.
 func (b *build) sbom(platform v1.Platform) ([]byte, error) {
 	files, err := b.programFiles(platform)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	Config = "config"
 	// ContainerJSON is the response of a container credentials endpoint.
 	ContainerJSON = "container.json"
-	// EndpointToken is what a request to that endpoint carries as its Authorization header: printable
-	// ASCII without a newline. It stays the same for the life of the Secret.
+	// EndpointToken is the Authorization header of a request to that endpoint: printable ASCII
+	// without a newline. It stays the same for the life of the Secret.
 	EndpointToken = "endpoint-token"
 )

@@ -21,11 +21,11 @@ const (
 	maxResponse = 2 * maxFileSize
 )
 
-// wait returns nil when the endpoint serves credentials to a client with the token. After the timeout it
-// returns the reason why it does not. The kubelet then restarts the container, shows the reason in
-// its state as PostStartHookError, and does not start the containers after it.
+// wait returns nil when the endpoint serves credentials to a client with the token. After the
+// timeout it returns the reason why it does not. The kubelet then restarts the container, shows the
+// reason in its state as PostStartHookError, and does not start the containers after it.
 //
-// The timeout is to be short. While a postStart hook runs, the kubelet does not update the pod's
+// The timeout must be short: while a postStart hook runs, the kubelet does not update the pod's
 // volumes.
 func wait(ctx context.Context, address string, secret secretVolume, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -53,8 +53,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// healthcheck returns nil if the endpoint responds. It does not require credentials, as a restart of
-// the container does not bring them back.
+// healthcheck returns nil if the endpoint responds. It does not require credentials, as a restart
+// of the container does not bring them back.
 func healthcheck(ctx context.Context, address string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -68,8 +68,8 @@ func healthcheck(ctx context.Context, address string, timeout time.Duration) err
 	return nil
 }
 
-// requestCredentials returns nil if the endpoint responds with credentials, otherwise the endpoint's
-// own reason.
+// requestCredentials returns nil if the endpoint responds with credentials, otherwise the
+// endpoint's own reason.
 func requestCredentials(ctx context.Context, address string, token []byte) error {
 	status, body, err := get(ctx, address, "/", token)
 	if err != nil || status == statusOK {

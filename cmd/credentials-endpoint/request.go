@@ -13,8 +13,8 @@ type request struct {
 	method        string
 	path          string
 	authorization []string // the values of all Authorization headers
-	// close is set if the connection cannot be used again: the client does not ask for it, or a body
-	// follows, which is not read.
+	// close is set if the connection cannot be used again: the client says so, or a body follows,
+	// which is not read.
 	close bool
 }
 

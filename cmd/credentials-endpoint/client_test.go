@@ -83,7 +83,7 @@ func TestHealthcheck_NeedsNoCredentials(t *testing.T) {
 	h, log := newTestHandler(newTestVolume(t))
 	address, _ := start(t, h)
 	must(t, healthcheck(t.Context(), address, 10*time.Second))
-	if log.Len() > 0 {
+	if log.String() != "" {
 		t.Errorf("logged %s", log)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,11 +18,29 @@ import (
 )
 
 // newTestHandler returns a handler of a volume and its log. Its clock stands at now.
-func newTestHandler(volume *testVolume) (*handler, *bytes.Buffer) {
-	var log bytes.Buffer
+func newTestHandler(volume *testVolume) (*handler, *testLog) {
+	var log testLog
 	h := newHandler(secretVolume(volume.dir), slog.New(slog.NewTextHandler(&log, nil)))
 	h.now = func() time.Time { return now }
 	return h, &log
+}
+
+// testLog is a log that can be read while a server writes it.
+type testLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *testLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func TestRespond_Credentials(t *testing.T) {
@@ -33,7 +52,7 @@ func TestRespond_Credentials(t *testing.T) {
 	if got.status != statusOK || string(got.body) != files[keys.ContainerJSON] {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
-	if log.Len() > 0 {
+	if log.String() != "" {
 		t.Errorf("logged %s", log)
 	}
 }
@@ -202,7 +221,7 @@ func TestReason_SaysWhatToDo(t *testing.T) {
 }
 
 func TestFailureLog_EachCodeOnceAMinute(t *testing.T) {
-	var log bytes.Buffer
+	var log testLog
 	failures := newFailureLog(slog.New(slog.NewTextHandler(&log, nil)))
 	for second := range 120 {
 		at := now.Add(time.Duration(second) * time.Second)

@@ -78,13 +78,7 @@ func (s *server) serve(ctx context.Context, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() }) // Accept returns the error
 	defer stop()
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			s.shutDown()
-			return nil
-		}
-		conn, err := listener.Accept()
+		conn, err := s.accept(ctx, listener)
 		if ctx.Err() != nil {
 			if err == nil {
 				_ = conn.Close() // nothing was read from it
@@ -96,6 +90,16 @@ func (s *server) serve(ctx context.Context, listener net.Listener) error {
 			return errors.Join(err, listener.Close())
 		}
 		s.start(conn)
+	}
+}
+
+// accept waits for a free slot, then for a connection.
+func (s *server) accept(ctx context.Context, listener net.Listener) (net.Conn, error) {
+	select {
+	case s.slots <- struct{}{}:
+		return listener.Accept()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

@@ -322,6 +322,23 @@ func TestServe_StopsAfterRunningRequests(t *testing.T) {
 	}
 }
 
+func TestServe_StopsWithAllConnectionsTaken(t *testing.T) {
+	address, stop := startGood(t)
+	var idle []net.Conn
+	for range maxConnections {
+		conn := dial(t, address)
+		_, err := io.WriteString(conn, requestHead) // half a request, which nothing ends
+		must(t, err)
+		idle = append(idle, conn)
+	}
+	must(t, stop())
+	for _, conn := range idle {
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Fatal("a connection got a response")
+		}
+	}
+}
+
 func TestCheckLoopback(t *testing.T) {
 	for address, want := range map[string]bool{
 		"127.0.0.1:9912": true, "127.0.0.2:1": true, "[::1]:9912": true,

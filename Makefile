@@ -58,10 +58,11 @@ run: ## Run the controller against the current kubeconfig (ARGS="--flags")
 demo: build ## Show the main job on a local API server and STS double (KEEP=1 leaves it up)
 	@$(WITH_API) go run ./hack/demo --controller $(PROGRAM) $(if $(KEEP),--keep)
 
-# For each platform a binary, such as bin/linux/amd64/kube-aws-iam-controller,
+# For each platform the binaries, such as bin/linux/amd64/kube-aws-iam-controller,
 # and the program that packs them.
 comma    := ,
-BINARIES := $(patsubst %,bin/%/kube-aws-iam-controller,$(subst $(comma), ,$(PLATFORMS)))
+PROGRAMS := kube-aws-iam-controller credentials-endpoint
+BINARIES := $(foreach platform,$(subst $(comma), ,$(PLATFORMS)),$(PROGRAMS:%=bin/$(platform)/%))
 PACK      = $(BIN)/image --binaries bin --platforms "$(PLATFORMS)" --tag "$(IMAGE)" --version "$(VERSION)" \
 	--revision "$(REVISION)" --created "$(SOURCE_DATE_EPOCH)"
 
@@ -79,8 +80,8 @@ rootfs: $(BINARIES) $(BIN)/image # What the Dockerfile makes its image of.
 	$(PACK) --rootfs bin/rootfs
 
 .PHONY: $(BINARIES)
-$(BINARIES): bin/%/kube-aws-iam-controller:
-	GOOS=$(*D) GOARCH=$(*F) $(COMPILE) -o $@ ./cmd/kube-aws-iam-controller
+$(BINARIES):
+	GOOS=$(word 2,$(subst /, ,$@)) GOARCH=$(word 3,$(subst /, ,$@)) $(COMPILE) -o $@ ./cmd/$(@F)
 
 # It runs here and now, whatever the caller is cross-compiling.
 .PHONY: $(BIN)/image
@@ -138,12 +139,12 @@ e2e-setup: | bin/e2e image bin/e2e/clock.tar
 	@assets=$$(env -u KUBEBUILDER_ASSETS hack/localapi/build.sh kubectl kube-controller-manager kube-scheduler kubelet) && \
 		ln -sfn "$$assets" bin/e2e/assets
 
-# The same program but for its clock, which can be wrong.
+# The same programs but for their clock, which can be wrong.
 .PHONY: bin/e2e/clock.tar
 bin/e2e/clock.tar: $(BIN)/image | bin/e2e
 	@test/e2e/clock.sh "$(CURDIR)/bin/e2e/clock"
 	@platform=linux/$$(go env GOHOSTARCH) && GOOS=linux GOARCH=$${platform#*/} $(COMPILE) -overlay bin/e2e/clock/overlay.json \
-		-o "bin/e2e/clock/$$platform/kube-aws-iam-controller" ./cmd/kube-aws-iam-controller && \
+		-o "bin/e2e/clock/$$platform/" $(PROGRAMS:%=./cmd/%) && \
 		$(BIN)/image --binaries bin/e2e/clock --platforms "$$platform" --tag kube-aws-iam-controller:clock --archive $@ >/dev/null
 
 bin/e2e:

@@ -12,8 +12,14 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// program is the controller's name, among the binaries and in the image.
-const program = "kube-aws-iam-controller"
+// The programs' names, among the binaries and in the image.
+const (
+	program  = "kube-aws-iam-controller"
+	endpoint = "credentials-endpoint" // what sidecars of pods run
+)
+
+// programs are all of them, sorted.
+var programs = []string{endpoint, program}
 
 // user is the user and group that the image runs as: numbers, so that the kubelet sees that it is
 // not root (runAsNonRoot).
@@ -59,18 +65,17 @@ func roots() []byte {
 	return out.Bytes()
 }
 
-// binary returns the path of the program for a platform.
-func (b *build) binary(platform v1.Platform) string {
-	return filepath.Join(b.binaries, filepath.FromSlash(platform.String()), program)
-}
-
 // programFiles returns what differs between versions and platforms.
 func (b *build) programFiles(platform v1.Platform) ([]file, error) {
-	binary, err := os.ReadFile(b.binary(platform))
-	if err != nil {
-		return nil, err
+	var files []file
+	for _, name := range programs {
+		binary, err := os.ReadFile(filepath.Join(b.binaries, filepath.FromSlash(platform.String()), name))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{path: name, mode: 0o755, content: binary})
 	}
-	return []file{{path: program, mode: 0o755, content: binary}}, nil
+	return files, nil
 }
 
 // writeFolder writes the files into a folder that must not exist yet, with

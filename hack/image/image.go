@@ -39,13 +39,13 @@ func (b *build) index(platforms []v1.Platform) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// image returns the image for one platform: the base, which versions share, and the program.
+// image returns the image for one platform: the base, which versions share, and the programs.
 func (b *build) image(platform v1.Platform, base v1.Layer) (v1.Image, error) {
 	files, err := b.programFiles(platform)
 	if err != nil {
 		return nil, err
 	}
-	binary, err := layer(files)
+	binaries, err := layer(files)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (b *build) image(platform v1.Platform, base v1.Layer) (v1.Image, error) {
 	}
 	return mutate.Append(image,
 		mutate.Addendum{Layer: base, History: v1.History{CreatedBy: "users and CA certificates", Created: v1.Time{Time: epoch}}},
-		mutate.Addendum{Layer: binary, History: v1.History{CreatedBy: program + " " + b.version, Created: v1.Time{Time: b.created}}},
+		mutate.Addendum{Layer: binaries, History: v1.History{CreatedBy: program + " " + b.version, Created: v1.Time{Time: b.created}}},
 	)
 }
 

@@ -1,4 +1,4 @@
-// Command image packs the controller's binaries as a container image: into an OCI archive, to a
+// Command image packs the project's binaries as a container image: into an OCI archive, to a
 // registry, or, for the Dockerfile, into a folder. With an image goes an SBOM for each platform,
 // beside the archive and as a referrer in the registry. The command needs no container engine and
 // no root, and the same input gives the same bytes.
@@ -43,7 +43,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&o.tag, "tag", "", "what to call the image, such as registry.example.org/kube-aws-iam-controller:v1")
 	flags.StringVar(&o.platforms, "platforms", "", "comma-separated list of `os/architecture` to pack")
-	flags.StringVar(&o.build.binaries, "binaries", "bin", "`folder` with os/architecture/"+program+" in it")
+	flags.StringVar(&o.build.binaries, "binaries", "bin", "`folder` with os/architecture/"+program+" and "+endpoint+" in it")
 	flags.StringVar(&o.build.version, "version", "dev", "version, for the labels")
 	flags.StringVar(&o.build.revision, "revision", "", "commit, for the labels")
 	created := flags.Int64("created", 0, "when the image was made, in `seconds` since 1970")

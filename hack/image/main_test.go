@@ -37,13 +37,15 @@ import (
 
 var platforms = []string{"linux/amd64", "linux/arm64"}
 
-// binaries is a new folder with something for each platform.
+// binaries is a new folder with something for each platform and program.
 func binaries(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, platform := range platforms {
 		must(t, os.MkdirAll(filepath.Join(dir, platform), 0o700))
-		must(t, os.WriteFile(filepath.Join(dir, platform, program), append(smallProgram(t), "for "+platform...), 0o600))
+		for _, name := range programs {
+			must(t, os.WriteFile(filepath.Join(dir, platform, name), append(smallProgram(t), name+" for "+platform...), 0o600))
+		}
 	}
 	return dir
 }
@@ -234,15 +236,15 @@ func TestLayersHoldTheFiles(t *testing.T) {
 					t.Errorf("%s: %s is of %d:%d (%s:%s), from %v; want 0:0 (:), from 1970", platform,
 						header.Name, header.Uid, header.Gid, header.Uname, header.Gname, header.ModTime)
 				}
-				if header.Name == program && !strings.HasSuffix(body, "for "+platform) {
-					t.Errorf("%s: the program ends in %q", platform, body[max(0, len(body)-20):])
+				if slices.Contains(programs, header.Name) && !strings.HasSuffix(body, header.Name+" for "+platform) {
+					t.Errorf("%s: %s ends in %q", platform, header.Name, body[max(0, len(body)-20):])
 				}
 			}
 		}
 		want := []string{
 			"0 drwxr-xr-x etc/", "0 -rw-r--r-- etc/group", "0 -rw-r--r-- etc/passwd",
 			"0 drwxr-xr-x etc/ssl/", "0 drwxr-xr-x etc/ssl/certs/", "0 -rw-r--r-- etc/ssl/certs/ca-certificates.crt",
-			"1 -rwxr-xr-x kube-aws-iam-controller",
+			"1 -rwxr-xr-x credentials-endpoint", "1 -rwxr-xr-x kube-aws-iam-controller",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", platform, got, want)
@@ -372,7 +374,7 @@ func attachedSBOM(t *testing.T, image name.Digest) []byte {
 	return text
 }
 
-func TestSBOM_ListsProgramModulesAndCertificates(t *testing.T) {
+func TestSBOM_ListsProgramsModulesAndCertificates(t *testing.T) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "image.tar")
 	mustPack(t, "--archive="+archive, "--binaries="+binaries(t))
@@ -385,19 +387,27 @@ func TestSBOM_ListsProgramModulesAndCertificates(t *testing.T) {
 	for _, p := range document.Packages {
 		got = append(got, p.PackageName)
 	}
-	if want := []string{"kube-aws-iam-controller", "std", "golang.org/x/crypto/x509roots/fallback"}; !slices.Equal(got, want) {
+	if want := []string{"credentials-endpoint", "std", "kube-aws-iam-controller", "golang.org/x/crypto/x509roots/fallback"}; !slices.Equal(got, want) {
 		t.Errorf("got the packages %v", got)
 	}
-	if len(document.Relationships) != len(document.Packages) {
-		t.Errorf("%d packages have %d relationships", len(document.Packages), len(document.Relationships))
+	var relationships []string
+	for _, r := range document.Relationships {
+		relationships = append(relationships, fmt.Sprint(r.RefA.ElementRefID, " ", r.Relationship, " ", r.RefB.ElementRefID))
+	}
+	if want := []string{
+		"DOCUMENT DESCRIBES program-credentials-endpoint", "program-credentials-endpoint DEPENDS_ON module-0",
+		"DOCUMENT DESCRIBES program-kube-aws-iam-controller", "program-kube-aws-iam-controller DEPENDS_ON module-0",
+		"program-kube-aws-iam-controller DEPENDS_ON module-1",
+	}; !slices.Equal(relationships, want) {
+		t.Errorf("got the relationships %q", relationships)
 	}
 }
 
 func TestDocument_TakesReplacements(t *testing.T) {
-	document := (&build{version: "v1"}).document(v1.Platform{}, [32]byte{}, []debug.Module{
+	document := (&build{version: "v1"}).document(v1.Platform{}, nil, []component{{program, []debug.Module{
 		{Path: "example.org/a", Version: "v1.0.0"},
 		{Path: "example.org/b", Version: "v1.0.0", Replace: &debug.Module{Path: "example.org/c", Version: "v2.0.0"}},
-	})
+	}}})
 	var got []string
 	for _, p := range document.Packages[1:] {
 		got = append(got, p.PackageExternalReferences[0].Locator)

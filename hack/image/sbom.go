@@ -29,37 +29,56 @@ const certificates = "golang.org/x/crypto/x509roots/fallback"
 
 const unknown = "NOASSERTION" // SPDX's word
 
-// sbom returns an SPDX document of the image for a platform. It lists the modules that the
-// program's own build information names, Go's standard library and the CA certificates.
+// component is a program with the modules that it contains.
+type component struct {
+	name    string
+	modules []debug.Module
+}
+
+// sbom returns an SPDX document of the image for a platform. It lists the programs, the modules
+// that their own build information names, Go's standard library and the CA certificates.
 func (b *build) sbom(platform v1.Platform) ([]byte, error) {
-	binary, err := os.ReadFile(b.binary(platform))
+	files, err := b.programFiles(platform)
 	if err != nil {
 		return nil, err
 	}
-	info, err := buildinfo.Read(bytes.NewReader(binary))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.binary(platform), err)
+	sum := sha256.New()
+	var components []component
+	for _, f := range files {
+		sum.Write(f.content) // a hash never fails
+		info, err := buildinfo.Read(bytes.NewReader(f.content))
+		if err != nil {
+			return nil, fmt.Errorf("%s for %s: %w", f.path, platform, err)
+		}
+		components = append(components, component{f.path, modulesOf(f.path, info)})
 	}
+	var out bytes.Buffer
+	err = spdxjson.Write(b.document(platform, sum.Sum(nil), components), &out, spdxjson.Indent("  "))
+	return out.Bytes(), err
+}
+
+// modulesOf returns the modules of a program. The certificates, which are files of the image, count
+// as the controller's.
+func modulesOf(name string, info *buildinfo.BuildInfo) []debug.Module {
 	modules := []debug.Module{{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}}
 	for _, module := range info.Deps {
 		modules = append(modules, *module)
 	}
-	if own, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range own.Deps {
-			if module.Path == certificates {
-				modules = append(modules, *module)
-			}
+	own, ok := debug.ReadBuildInfo()
+	if !ok || name != program {
+		return modules
+	}
+	for _, module := range own.Deps {
+		if module.Path == certificates {
+			modules = append(modules, *module)
 		}
 	}
-	var out bytes.Buffer
-	err = spdxjson.Write(b.document(platform, sha256.Sum256(binary), modules), &out, spdxjson.Indent("  "))
-	return out.Bytes(), err
+	return modules
 }
 
-// document returns a document that depends on nothing but its arguments, and so is reproducible.
-func (b *build) document(platform v1.Platform, sum [sha256.Size]byte, modules []debug.Module) *spdx.Document {
-	main := newPackage("program", program, b.version)
-	main.PrimaryPackagePurpose = "APPLICATION"
+// document returns a document that depends on nothing but its arguments, and so is reproducible. A
+// module that several programs contain is one package.
+func (b *build) document(platform v1.Platform, sum []byte, components []component) *spdx.Document {
 	d := &spdx.Document{
 		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXIdentifier: "DOCUMENT",
 		DocumentName:      fmt.Sprintf("%s %s %s", program, b.version, platform),
@@ -67,21 +86,32 @@ func (b *build) document(platform v1.Platform, sum [sha256.Size]byte, modules []
 		CreationInfo: &spdx.CreationInfo{
 			Created: b.created.Format(time.RFC3339), Creators: []spdx.Creator{{CreatorType: "Tool", Creator: program + "/hack/image"}},
 		},
-		Packages:      []*spdx.Package{main},
-		Relationships: []*spdx.Relationship{relationship("DOCUMENT", "DESCRIBES", main.PackageSPDXIdentifier)},
 	}
-	for i, module := range modules {
-		if module.Replace != nil {
-			module = *module.Replace
+	ids := map[string]spdx.ElementID{} // of modules, by purl
+	for _, c := range components {
+		main := newPackage(spdx.ElementID("program-"+c.name), c.name, b.version)
+		main.PrimaryPackagePurpose = "APPLICATION"
+		d.Packages = append(d.Packages, main)
+		d.Relationships = append(d.Relationships, relationship("DOCUMENT", "DESCRIBES", main.PackageSPDXIdentifier))
+		for _, module := range c.modules {
+			if module.Replace != nil {
+				module = *module.Replace
+			}
+			purl := "pkg:golang/" + module.Path + "@" + module.Version
+			if _, found := ids[purl]; !found {
+				ids[purl] = spdx.ElementID(fmt.Sprintf("module-%d", len(ids)))
+				d.Packages = append(d.Packages, modulePackage(ids[purl], module, purl))
+			}
+			d.Relationships = append(d.Relationships, relationship(main.PackageSPDXIdentifier, "DEPENDS_ON", ids[purl]))
 		}
-		p := newPackage(spdx.ElementID(fmt.Sprintf("module-%d", i)), module.Path, module.Version)
-		p.PackageExternalReferences = []*spdx.PackageExternalReference{{
-			Category: "PACKAGE-MANAGER", RefType: "purl", Locator: "pkg:golang/" + module.Path + "@" + module.Version,
-		}}
-		d.Packages = append(d.Packages, p)
-		d.Relationships = append(d.Relationships, relationship(main.PackageSPDXIdentifier, "DEPENDS_ON", p.PackageSPDXIdentifier))
 	}
 	return d
+}
+
+func modulePackage(id spdx.ElementID, module debug.Module, purl string) *spdx.Package {
+	p := newPackage(id, module.Path, module.Version)
+	p.PackageExternalReferences = []*spdx.PackageExternalReference{{Category: "PACKAGE-MANAGER", RefType: "purl", Locator: purl}}
+	return p
 }
 
 func newPackage(id spdx.ElementID, path, version string) *spdx.Package {

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"log/slog"
+	"time"
+)
+
+// handler responds to GET / with the credentials of the mounted Secret, if the request has its
+// token.
+type handler struct {
+	secret   secretVolume
+	now      func() time.Time
+	failures *failureLog
+}
+
+func newHandler(secret secretVolume, log *slog.Logger) *handler {
+	return &handler{secret: secret, now: time.Now, failures: newFailureLog(log)}
+}
+
+// healthPath is what healthcheck requests. It needs no token.
+const healthPath = "/healthz"
+
+// respond returns the response to a request.
+func (h *handler) respond(r request) response {
+	if r.path == healthPath && r.method == "GET" {
+		return response{status: statusOK, body: []byte("{}")}
+	}
+	body, failure := h.credentials(r)
+	if failure != nil {
+		return h.fail(failure)
+	}
+	return response{status: statusOK, body: body}
+}
+
+// fail returns the response for a failure, and logs it.
+func (h *handler) fail(f *failure) response {
+	h.failures.record(f, h.now())
+	return response{status: f.status, body: f.body()}
+}
+
+// credentials returns container.json, or why the request does not get it.
+func (h *handler) credentials(r request) ([]byte, *failure) {
+	if r.path != "/" {
+		return nil, notFound
+	}
+	if r.method != "GET" {
+		return nil, methodNotAllowed
+	}
+	secret := h.secret.read()
+	if failure := authorize(r.authorization, secret.token); failure != nil {
+		return nil, failure
+	}
+	return usableCredentials(secret.containerJSON, h.now())
+}
+
+// minTokenSize is the length, in bytes, from which on a token cannot be guessed. The controller
+// writes 43.
+const minTokenSize = 32
+
+// authorize returns nil if the one Authorization header is the token.
+func authorize(headers []string, token file) *failure {
+	switch {
+	case token.err != nil:
+		return tokenUnavailable(token.err)
+	case len(token.content) < minTokenSize || !isHeaderValue(token.content):
+		return tokenInvalid
+	case len(headers) == 0:
+		return missingToken
+	case len(headers) > 1 || subtle.ConstantTimeCompare([]byte(headers[0]), token.content) != 1:
+		return wrongToken
+	}
+	return nil
+}
+
+// isHeaderValue reports whether an SDK can send the token: it has only printable ASCII without
+// spaces. SDKs refuse a token that ends in a newline.
+func isHeaderValue(token []byte) bool {
+	for _, c := range token {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// credentials are the fields that every SDK requires.
+type credentials struct {
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      time.Time
+}
+
+// usableCredentials returns the content of container.json if it is complete and has not expired.
+func usableCredentials(containerJSON file, now time.Time) ([]byte, *failure) {
+	if containerJSON.err != nil {
+		return nil, credentialsUnavailable(containerJSON.err)
+	}
+	var c credentials
+	// The error is not reported: it can quote the content.
+	if err := json.Unmarshal(containerJSON.content, &c); err != nil {
+		return nil, credentialsInvalid
+	}
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.Token == "" || c.Expiration.IsZero() {
+		return nil, credentialsInvalid
+	}
+	if !now.Before(c.Expiration) {
+		return nil, credentialsExpired(c.Expiration)
+	}
+	return containerJSON.content, nil
+}

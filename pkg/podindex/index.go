@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 
 	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/request"
@@ -60,6 +61,8 @@ type Index struct {
 	mountPath string
 	clock     clock.PassiveClock
 	injection Injection
+	// refreshes has the rate limit of each namespace that had a refresh lately.
+	refreshes *lru.Cache
 
 	lock   sync.RWMutex
 	byName map[types.NamespacedName]*Pod
@@ -74,6 +77,7 @@ type Index struct {
 func New(scopes []string, mountPath string, c clock.PassiveClock, i Injection) *Index {
 	return &Index{
 		injection: i,
+		refreshes: lru.New(maxIdleNamespaces),
 		Scopes:    filteredwatch.NewScopes(scopes),
 		mountPath: mountPath,
 		clock:     c,

@@ -3,6 +3,7 @@ package podindex
 import (
 	"context"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -42,11 +43,33 @@ func PodsOf(c typedcorev1.PodsGetter) func(context.Context, types.NamespacedName
 	}
 }
 
+// Refreshes of one namespace per second, and at once. Each lists up to a page of whole pods twice,
+// and whoever can change a ServiceAccount can cause it.
+const refreshRate, refreshBurst = 1, 50
+
+// maxIdleNamespaces is how many namespaces are remembered that had a refresh.
+const maxIdleNamespaces = 1000
+
+// mayRefresh reports whether a namespace can have a refresh now, and counts it.
+func (x *Index) mayRefresh(namespace string) bool {
+	now := x.clock.Now()
+	known, ok := x.refreshes.Get(namespace)
+	limiter, _ := known.(*rate.Limiter)
+	if !ok {
+		limiter = rate.NewLimiter(refreshRate, refreshBurst)
+		x.refreshes.Add(namespace, limiter)
+	}
+	return limiter.AllowN(now, 1)
+}
+
 // Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch
 // dropped them, and delivers them again only when they change. It adds no more than one page of
-// them. A pod can be deleted between the list and its addition, in which case the watch has nothing
+// them, and none if the namespace had too many refreshes lately. A pod can be deleted between the list and its addition, in which case the watch has nothing
 // more to say about it; so those that a second list does not have are removed.
 func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error {
+	if !x.mayRefresh(account.Namespace) {
+		return nil
+	}
 	listed, err := x.injection.Pods(ctx, account)
 	if err != nil {
 		return err

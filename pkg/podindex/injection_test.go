@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -120,5 +121,37 @@ func TestIndex_RefreshKeepsWhatIsThere(t *testing.T) {
 	}
 	if len(consumersOf(x, "aws-iam-x")) != 1 || len(notInjected(x, "aws-iam.orders")) > 0 {
 		t.Error("the pod was replaced by an older state")
+	}
+}
+
+// Whoever can change ServiceAccounts of a namespace can cause lists, but only so many.
+func TestIndex_RefreshesOfANamespaceAreLimited(t *testing.T) {
+	lists := map[string]int{}
+	c := clocktesting.NewFakePassiveClock(noon)
+	x := New([]string{""}, "/meta/aws-iam", c, Injection{
+		Injects: func(types.NamespacedName) bool { return true },
+		Pods: func(_ context.Context, of types.NamespacedName) ([]corev1.Pod, error) {
+			lists[of.Namespace]++
+			return nil, nil
+		},
+	})
+	refresh := func(namespace string) {
+		if err := x.Refresh(t.Context(), types.NamespacedName{Namespace: namespace, Name: "orders"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		refresh("busy")
+	}
+	refresh("other")
+	if lists["busy"] != 50 || lists["other"] != 1 {
+		t.Errorf("lists: %v", lists)
+	}
+	c.SetTime(noon.Add(10 * time.Second))
+	for range 1000 {
+		refresh("busy")
+	}
+	if lists["busy"] != 60 {
+		t.Errorf("lists ten seconds later: %v", lists)
 	}
 }

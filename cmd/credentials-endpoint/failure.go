@@ -29,7 +29,7 @@ var (
 	methodNotAllowed = &failure{statusMethodNotAllowed, "MethodNotAllowed", "the credentials are served to GET"}
 	missingToken     = &failure{
 		statusForbidden, "MissingToken",
-		"the request has no Authorization header; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file " + keys.EndpointToken + " of the mounted Secret",
+		"the request has no token in its Authorization header; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file " + keys.EndpointToken + " of the mounted Secret",
 	}
 	wrongToken = &failure{
 		statusForbidden, "WrongToken",

@@ -78,7 +78,7 @@ func TestRespond_OnlyTheTokenAuthorizes(t *testing.T) {
 		want    string
 	}{
 		"no header":                       {goodToken, nil, "MissingToken"},
-		"empty header":                    {goodToken, []string{""}, "WrongToken"},
+		"empty header":                    {goodToken, []string{""}, "MissingToken"},
 		"another token":                   {goodToken, []string{strings.ToUpper(goodToken)}, "WrongToken"},
 		"prefix of the token":             {goodToken, []string{goodToken[:42]}, "WrongToken"},
 		"token and more":                  {goodToken, []string{goodToken + "x"}, "WrongToken"},

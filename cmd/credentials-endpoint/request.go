@@ -55,19 +55,24 @@ func (r *request) readHeaders(text *textproto.Reader) (hosts int, err error) {
 		if !found || name == "" || strings.ContainsAny(name, " \t") {
 			return hosts, errMalformed
 		}
-		value = strings.Trim(value, " \t")
-		switch strings.ToLower(name) {
-		case "host":
+		if strings.EqualFold(name, "Host") {
 			hosts++
-		case "authorization":
-			r.authorization = append(r.authorization, value)
-		case "connection":
-			r.close = r.close || asksToClose(value)
-		case "content-length":
-			r.close = r.close || value != "0"
-		case "transfer-encoding":
-			r.close = true
 		}
+		r.keep(strings.ToLower(name), strings.Trim(value, " \t"))
+	}
+}
+
+// keep keeps what is used of a header, whose name is in lower case.
+func (r *request) keep(name, value string) {
+	switch name {
+	case "authorization":
+		r.authorization = append(r.authorization, value)
+	case "connection":
+		r.close = r.close || asksToClose(value)
+	case "content-length":
+		r.close = r.close || value != "0"
+	case "transfer-encoding":
+		r.close = true
 	}
 }
 

@@ -43,7 +43,7 @@ func TestServiceAccountPolicy_FindsSecretsAsPodPolicies(t *testing.T) {
 	if !reflect.DeepEqual(roles.Spec.MatchConstraints, accounts.Spec.MatchConstraints) {
 		t.Error("they look at different objects")
 	}
-	condition := strings.ReplaceAll(roles.Spec.MatchConditions[0].Expression, "'aws-iam-'", "'aws-iam.'")
+	condition := strings.ReplaceAll(roles.Spec.MatchConditions[0].Expression, ".matches('^aws-(iam-|role[.])')", ".startsWith('aws-iam.')")
 	if condition != accounts.Spec.MatchConditions[0].Expression || len(accounts.Spec.MatchConditions) != 1 {
 		t.Error("they look at different pods")
 	}

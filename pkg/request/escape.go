@@ -16,7 +16,7 @@ const EscapedPrefix = "aws-role."
 // escapeMark begins and ends the escaped reference.
 const escapeMark = "0"
 
-// SecretFor returns the name of the Secret through which a pod asks for a role: aws-iam-<role> where
+// SecretFor returns the name of the Secret through which a pod asks for a role: aws-iam-<role> if
 // that is a valid name, otherwise aws-role.0<escaped>0. The role is a name, with or without a path,
 // or an ARN. It returns an error if the reference is none or if the name is too long for a Secret.
 func SecretFor(reference string) (string, error) {

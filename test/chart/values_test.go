@@ -295,8 +295,8 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// TestInjectionNeedsItsKinds checks that an API server without MutatingAdmissionPolicies is an error
-// that says what to do, and only with injection.
+// TestInjectionNeedsItsKinds checks that an API server without MutatingAdmissionPolicies is an
+// error that says what to do, and only with injection.
 func TestInjectionNeedsItsKinds(t *testing.T) {
 	chart, err := loader.LoadDir(folder)
 	if err != nil {

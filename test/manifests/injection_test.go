@@ -144,7 +144,7 @@ func (c *cluster) awaitInjection(t *testing.T) {
 	})
 }
 
-// tryUnlabelled returns what pods become that ask for injection where nobody opted in.
+// tryUnlabelled returns what pods that ask for injection become in the namespace without the label.
 func (c *cluster) tryUnlabelled(t *testing.T) []corev1.PodSpec {
 	t.Helper()
 	var all []corev1.PodSpec

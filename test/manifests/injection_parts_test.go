@@ -178,12 +178,37 @@ func (c *cluster) testInjectedEndpoint(t *testing.T) {
 			wantEndpoint(t, &pod.Spec.InitContainers[0])
 		})
 	}
+	c.testEndpointOrder(t)
+	skipped := appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint"), annotated(skipAnnotation, "init,proxy,app,helper"))
+	c.admit(t, skipped)
+	wantParts(t, skipped, []string{injectedVolume}, map[string][]string{}, map[string][]string{endpointName: mounted})
 	byHand := appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint"), func(p *corev1.Pod) {
 		p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: endpointName, Image: "own"})
 	})
 	c.admit(t, byHand)
 	if got := byHand.Spec.InitContainers; len(got) != 3 || got[2].Image != "own" || len(got[2].Env) != 0 {
 		t.Errorf("an endpoint that the pod has already is not left alone: %+v", got)
+	}
+}
+
+// testEndpointOrder changes a policy, upon which the API server puts all of them in a new order:
+// the order must not matter.
+func (c *cluster) testEndpointOrder(t *testing.T) {
+	t.Helper()
+	var policy admissionv1.MutatingAdmissionPolicy
+	for i := range 100 {
+		if i%10 == 0 {
+			c.get(t, &policy, "", injectEndpointName)
+			policy.Annotations = map[string]string{"round": fmt.Sprint(i)}
+			if err := c.Update(t.Context(), &policy); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pod := appPod(unlabelled, "bare", labelled("true"), annotated(deliveryOf, "endpoint"), withVolume("role", secretSource("aws-iam.bare"), "/elsewhere"))
+		c.admit(t, pod)
+		if got := pod.Spec.InitContainers[0]; got.Name != endpointName || got.VolumeMounts[0].Name != "role" {
+			t.Fatalf("pod %d has the init container %s with mounts %v", i, got.Name, got.VolumeMounts)
+		}
 	}
 }
 

@@ -22,24 +22,25 @@ const (
 	optedIn    = "opted-in"
 	unlabelled = "unlabelled"
 
-	injectLabel     = "iam.amazonaws.com/inject"
-	roleAnnotation  = "iam.amazonaws.com/role"
-	irsaAnnotation  = "eks.amazonaws.com/role-arn"
-	skipAnnotation  = "iam.amazonaws.com/skip-containers"
-	deliveryOf      = "iam.amazonaws.com/delivery"
-	annotatedLabel  = "iam.amazonaws.com/role-annotated"
-	injectedVolume  = "aws-iam"
-	mountPath       = "/meta/aws-iam"
-	endpointName    = "aws-iam-endpoint"
-	injectedPolicy  = "'kube-aws-iam-controller-injected'"
-	ownPolicy       = "'kube-aws-iam-controller-injected-serviceaccount'"
-	sharedFile      = "AWS_SHARED_CREDENTIALS_FILE"
-	metadataOff     = "AWS_EC2_METADATA_DISABLED"
-	endpointURI     = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-	endpointToken   = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable
-	injectRoleName  = name + "-inject-role"
-	injectLabelName = name + "-inject-label"
-	injectOwnName   = name + "-inject-serviceaccount"
+	injectLabel        = "iam.amazonaws.com/inject"
+	roleAnnotation     = "iam.amazonaws.com/role"
+	irsaAnnotation     = "eks.amazonaws.com/role-arn"
+	skipAnnotation     = "iam.amazonaws.com/skip-containers"
+	deliveryOf         = "iam.amazonaws.com/delivery"
+	annotatedLabel     = "iam.amazonaws.com/role-annotated"
+	injectedVolume     = "aws-iam"
+	mountPath          = "/meta/aws-iam"
+	endpointName       = "aws-iam-endpoint"
+	injectedPolicy     = "'kube-aws-iam-controller-injected'"
+	ownPolicy          = "'kube-aws-iam-controller-injected-serviceaccount'"
+	sharedFile         = "AWS_SHARED_CREDENTIALS_FILE"
+	metadataOff        = "AWS_EC2_METADATA_DISABLED"
+	endpointURI        = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+	endpointToken      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable
+	injectRoleName     = name + "-inject-role"
+	injectLabelName    = name + "-inject-label"
+	injectEndpointName = name + "-inject-endpoint"
+	injectOwnName      = name + "-inject-serviceaccount"
 )
 
 // TestInjection creates pods where the policies of config/injection are in force. All creations are
@@ -437,18 +438,19 @@ func (c *cluster) testInjectionSettings(t *testing.T) {
 	}
 }
 
-// testMissingPolicy removes each binding of a policy that injects, and restores it.
+// testMissingPolicy removes a binding of each policy that injects, and restores it.
 func (c *cluster) testMissingPolicy(t *testing.T) {
-	for policy, row := range map[string]struct {
-		pod *corev1.Pod
-		net string
+	for _, row := range []struct {
+		policy, rejectedBy string
+		pod                *corev1.Pod
 	}{
-		injectLabelName: {appPod(unlabelled, "bare", labelled("true")), injectedPolicy},
-		injectRoleName:  {appPod(optedIn, "bare", annotated(roleAnnotation, "orders")), injectedPolicy},
-		injectOwnName:   {appPod(optedIn, "irsa"), ownPolicy},
+		{injectEndpointName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), annotated(deliveryOf, "endpoint"))},
+		{injectLabelName, injectedPolicy, appPod(unlabelled, "bare", labelled("true"))},
+		{injectRoleName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"))},
+		{injectOwnName, ownPolicy, appPod(optedIn, "irsa")},
 	} {
 		for _, object := range render(t, "injection") {
-			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == policy {
+			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == row.policy {
 				if err := c.Delete(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
@@ -456,11 +458,11 @@ func (c *cluster) testMissingPolicy(t *testing.T) {
 		}
 		var last error
 		create := func(ctx context.Context) error { return c.Create(ctx, row.pod.DeepCopy(), client.DryRunAll) }
-		eventually(t, "the pod is rejected without "+policy, func() bool {
+		eventually(t, "the pod is rejected without "+row.policy, func() bool {
 			last = create(t.Context())
 			return last != nil
 		})
-		wantRejection(t, last, row.net, "policy "+policy+" is missing")
+		wantRejection(t, last, row.rejectedBy, "policy "+row.policy+" is missing")
 	}
 	byHand := appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), withVolume("role", secretSource("aws-iam-orders"), mountPath))
 	c.admit(t, byHand)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -199,7 +200,7 @@ func (c *cluster) testEndpointOrder(t *testing.T) {
 	for i := range 100 {
 		if i%10 == 0 {
 			c.get(t, &policy, "", injectEndpointName)
-			policy.Annotations = map[string]string{"round": fmt.Sprint(i)}
+			policy.Annotations = map[string]string{"round": strconv.Itoa(i)}
 			if err := c.Update(t.Context(), &policy); err != nil {
 				t.Fatal(err)
 			}
@@ -235,11 +236,11 @@ func (c *cluster) testEndpointPodSecurity(t *testing.T) {
 	const strict = "strict"
 	c.restrict(t, strict)
 	hardened := func(p *corev1.Pod) {
-		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 		for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 			for i := range containers {
 				containers[i].SecurityContext = &corev1.SecurityContext{
-					AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+					AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				}
 			}
 		}
@@ -352,7 +353,7 @@ func (c *cluster) testInjectedReinvocation(t *testing.T) {
 	configuration := &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "late"},
 		Webhooks: []admissionv1.MutatingWebhook{{
-			Name: "late.example.org", SideEffects: ptr.To(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+			Name: "late.example.org", SideEffects: new(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 			ClientConfig: admissionv1.WebhookClientConfig{
 				URL: &webhook.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: webhook.Certificate().Raw}),
 			},
@@ -401,8 +402,8 @@ func addLateContainer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	response := &admissionreviewv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
-	if !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == "late" }) {
-		response.PatchType = ptr.To(admissionreviewv1.PatchTypeJSONPatch)
+	if len(pod.Spec.Containers) == 2 {
+		response.PatchType = new(admissionreviewv1.PatchTypeJSONPatch)
 		response.Patch = []byte(`[{"op":"add","path":"/spec/containers/-","value":{"name":"late","image":"late"}}]`)
 	}
 	review.Response, review.Request = response, nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -36,7 +36,7 @@ const (
 	sharedFile         = "AWS_SHARED_CREDENTIALS_FILE"
 	metadataOff        = "AWS_EC2_METADATA_DISABLED"
 	endpointURI        = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-	endpointToken      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable
+	endpointToken      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 	injectRoleName     = name + "-inject-role"
 	injectLabelName    = name + "-inject-label"
 	injectEndpointName = name + "-inject-endpoint"
@@ -238,7 +238,7 @@ func appPod(namespace, serviceAccount string, changes ...podChange) *corev1.Pod 
 		Spec: corev1.PodSpec{
 			ServiceAccountName: serviceAccount,
 			InitContainers: []corev1.Container{
-				{Name: "init", Image: "app"}, {Name: "proxy", Image: "app", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
+				{Name: "init", Image: "app"}, {Name: "proxy", Image: "app", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)},
 			},
 			Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: "helper", Image: "app"}},
 		},
@@ -263,7 +263,7 @@ func annotated(key, value string) podChange {
 }
 
 // withVolume adds a volume, and mounts it in container app at each path.
-func withVolume(name string, source corev1.VolumeSource, paths ...string) podChange { //nolint:gocritic // as a pod has it
+func withVolume(name string, source corev1.VolumeSource, paths ...string) podChange {
 	return func(p *corev1.Pod) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
 		for _, path := range paths {
@@ -292,10 +292,23 @@ func secretOf(pod *corev1.Pod) string {
 	return ""
 }
 
+// containersOf yields the init containers and containers.
+func containersOf(pod *corev1.Pod) iter.Seq[*corev1.Container] {
+	return func(yield func(*corev1.Container) bool) {
+		for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+			for i := range containers {
+				if !yield(&containers[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // envOf returns the variables of each container, as name=value, in their order.
 func envOf(pod *corev1.Pod) map[string][]string {
 	all := map[string][]string{}
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+	for c := range containersOf(pod) {
 		for _, e := range c.Env {
 			all[c.Name] = append(all[c.Name], e.Name+"="+e.Value)
 		}
@@ -307,7 +320,7 @@ func envOf(pod *corev1.Pod) map[string][]string {
 // volume:path:rw.
 func mountsOf(pod *corev1.Pod) map[string][]string {
 	all := map[string][]string{}
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+	for c := range containersOf(pod) {
 		for _, m := range c.VolumeMounts {
 			mount := m.Name + ":" + m.MountPath
 			if !m.ReadOnly {

@@ -22,7 +22,7 @@ MODULES  := . test/chart hack/image hack/localapi hack/localapi/prebuilt hack/to
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
-COPIED := $$(find crd/bases rbac admission overlays/seed components/metrics-secure components/web-identity-per-serviceaccount \
+COPIED := $$(find crd/bases rbac admission injection overlays/seed components/metrics-secure components/web-identity-per-serviceaccount \
 	manager/pod_disruption_budget.yaml -name '*.yaml' ! -name kustomization.yaml ! -name mount.yaml ! -name service_account.yaml)
 
 # A failing command substitution before a command would go unnoticed; one on its

@@ -20,10 +20,13 @@ const escapeMark = "0"
 // where that is a valid name, otherwise aws-role.0<escaped>0. The role is a name, with or without a
 // path, or an ARN. It returns an error if the reference is none, or too long for a Secret's name.
 func SecretFor(reference string) (string, error) {
+	reference = strings.TrimPrefix(reference, "/")
 	if err := role.CheckReference(reference); err != nil {
 		return "", err
 	}
-	reference = strings.TrimPrefix(reference, "/")
+	if strings.HasPrefix(reference, "/") {
+		return "", fmt.Errorf("role %s begins with two slashes", quoted("/"+reference))
+	}
 	if secret := SecretPrefix + reference; len(validation.IsDNS1123Subdomain(secret)) == 0 {
 		return secret, nil
 	}

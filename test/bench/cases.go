@@ -30,6 +30,8 @@ var cases = []benchCase{
 	{"a namespace's 4,000 Secrets are deleted", inCluster(unaudited, deleteCollection)},
 	{"a namespace changes 10,000 AWSIAMRoles", inCluster(unaudited, rolesFlood)},
 	{"a namespace changes RoleBindings for a minute", inCluster(audited, bindingStorm)},
+	{"what injection adds to a pod's creation", inCluster(unaudited, injectionCost)},
+	{"a ServiceAccount and its pod in one apply", inCluster(unaudited, injectionRace)},
 }
 
 // onePod measures how long one new pod waits while the controller is idle.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,13 @@ func values(t *testing.T, file string) map[string]any {
 // ci is the file of values for an identity.
 func ci(identity string) string { return folder + "/ci/" + identity + "-values.yaml" }
 
+// capabilities are those of Kubernetes 1.36.
+func capabilities() *chartcommon.Capabilities {
+	c := chartcommon.DefaultCapabilities.Copy()
+	c.APIVersions = append(slices.Clone(c.APIVersions), "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+	return c
+}
+
 // template is helm template: the text of each file in templates/. The error is what a user sees of
 // wrong values.
 func template(t *testing.T, namespace string, values map[string]any) (map[string]string, error) {
@@ -68,7 +76,7 @@ func template(t *testing.T, namespace string, values map[string]any) (map[string
 		t.Fatal(err)
 	}
 	release := chartcommon.ReleaseOptions{Name: "release", Namespace: namespace, Revision: 1, IsInstall: true}
-	merged, err := util.ToRenderValues(chart, values, release, nil)
+	merged, err := util.ToRenderValues(chart, values, release, capabilities())
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ func TestSameAsKustomize(t *testing.T) {
 	}
 	pairs := []pair{
 		{"config/default", nil},
+		{"test/chart/testdata/injection", values(t, "testdata/injection/values.yaml")},
 		{"test/chart/testdata/patched", values(t, "testdata/patched/values.yaml")},
 	}
 	for _, identity := range identities(t) {

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	chartcommon "helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -94,12 +97,14 @@ func TestToggles(t *testing.T) {
 	const crd, monitor = "CustomResourceDefinition/awsiamroles.zalando.org", "PodMonitor/" + name
 	const ownSecret, token = "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-secret", "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-token"
 	const tokens = "ClusterRoleBinding/kube-aws-iam-controller-serviceaccount-token"
+	const injects, rejects = "MutatingAdmissionPolicy/kube-aws-iam-controller-inject-label", "ValidatingAdmissionPolicyBinding/kube-aws-iam-controller-injected"
 	const network, reader = "NetworkPolicy/" + name, "ClusterRole/" + name + "-metrics-reader"
 	for _, test := range []struct {
 		values        string
 		with, without []string
 	}{
-		{"", []string{podPolicy, secretPolicy, ownSecret, crd}, []string{monitor, network, reader, token, tokens}},
+		{"", []string{podPolicy, secretPolicy, ownSecret, crd}, []string{monitor, network, reader, token, tokens, injects, rejects}},
+		{"injection: {enabled: true}", []string{injects, rejects, podPolicy}, nil},
 		{"serviceAccountIdentity: web-identity", []string{podPolicy, ownSecret, token, tokens}, nil},
 		{"networkPolicy: {enabled: true}", []string{network}, []string{reader}},
 		{"metrics: {secure: true}", []string{reader}, []string{network}},
@@ -173,7 +178,7 @@ priorityClassName: mine
 nodeSelector: {kubernetes.io/os: null, disk: ssd}
 tolerations: [{key: mine, operator: Exists}]
 affinity: {nodeAffinity: {}}
-podLabels: {team: us, application: theirs}
+podLabels: {team: us, application: theirs, iam.amazonaws.com/inject: "true"}
 podAnnotations: {note: this, prometheus.io/port: "1"}
 serviceAccount: {annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::123456789012:role/mine"}}
 ports: {metrics: 9100, health: 9101}
@@ -185,7 +190,7 @@ flags: {mount-path: /meta/aws, namespace: [kube-system]}
 	}
 	for path, want := range map[string]string{
 		"Deployment spec replicas":                                         "1",
-		"Deployment spec template metadata labels":                         `{"application":"kube-aws-iam-controller","team":"us"}`,
+		"Deployment spec template metadata labels":                         `{"application":"kube-aws-iam-controller","iam.amazonaws.com/inject":"false","team":"us"}`,
 		"Deployment spec template metadata annotations note":               `"this"`,
 		"Deployment spec template metadata annotations prometheus.io/port": `"9100"`,
 		"Deployment spec template spec imagePullSecrets":                   `[{"name":"registry"}]`,
@@ -261,6 +266,10 @@ func TestBadValues(t *testing.T) {
 		"podLabels: {a: 1}":                                                            "/podLabels/a",
 		"resources: {limit: {}}":                                                       "limit",
 		"{aws: {identity: seed}, flags: {namespace: [payments]}}":                      "flags.namespace must contain kube-system",
+		"injection: true":                                                              "/injection",
+		"injection: {region: Frankfurt}":                                               "/injection/region",
+		"injection: {runAsUser: -1}":                                                   "/injection/runAsUser",
+		"injection: {runAsUser: root}":                                                 "/injection/runAsUser",
 		"admission: true":                                                              "/admission",
 		"serviceAccountIdentity: irsa":                                                 "/serviceAccountIdentity",
 		"webIdentityAudiences: sts.amazonaws.com":                                      "/webIdentityAudiences",
@@ -271,6 +280,25 @@ func TestBadValues(t *testing.T) {
 		_, err := template(t, home, read(t, values))
 		if err == nil || !strings.Contains(err.Error(), place) {
 			t.Errorf("%s is not refused for %s: %v", values, place, err)
+		}
+	}
+}
+
+// TestInjectionNeedsItsKinds checks that an API server without MutatingAdmissionPolicies is an
+// error that says what to do, and only with injection.
+func TestInjectionNeedsItsKinds(t *testing.T) {
+	chart, err := loader.LoadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for values, want := range map[string]string{"": "", "injection: {enabled: true}": "Kubernetes 1.36 or later"} {
+		merged, err := util.ToRenderValues(chart, read(t, values), chartcommon.ReleaseOptions{Name: "release", Namespace: home}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = engine.Render(chart, merged)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error is %v, want %q", values, err, want)
 		}
 	}
 }

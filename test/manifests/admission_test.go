@@ -154,20 +154,34 @@ func (c *cluster) testPodRole(t *testing.T) {
 		{"a right in another namespace refused", podRole, c.starts("foreign", secretVolume("aws-iam-orders"))},
 		{"every role", "", c.starts("every", secretVolume("aws-iam-anything"))},
 		{"a granted ARN, but no base refused", podRole, c.starts("arn", secretVolume("aws-iam-orders"))},
-		{"other Secrets", "", c.starts("unbound", secretVolume("tls"), projectedVolume("db"), mainEnv("aws"), envFrom("not-aws-iam-orders"), initEnv("iam"))},
+		{"an escaped name refused", podRole, c.starts("unbound", secretVolume("aws-role.0-billing-1-export0"))},
+		{"an escaped name", "", c.starts("named", secretVolume("aws-role.0-billing-1-export0"))},
+		{"an escaped name in a projected volume refused", podRole, c.starts("unbound", projectedVolume("aws-role.0-billing-1-export0"))},
+		{"an escaped name in env refused", podRole, c.starts("unbound", mainEnv("aws-role.0-billing-1-export0"))},
+		{"an escaped name in envFrom of an init container refused", podRole, c.starts("unbound", initEnvFrom("aws-role.0-billing-1-export0"))},
+		{"an escaped name beside a plain one", "", c.starts("named", secretVolume("aws-iam-orders"), mainEnv("aws-role.0-billing-1-export0"))},
+		{"an escaped name beside a plain one refused", podRole, c.starts("named", secretVolume("aws-iam-orders"), mainEnv("aws-role.0-billing0"))},
+		{"the escape of a plain name", "", c.starts("named", secretVolume("aws-role.0orders0"))},
+		{"the escape of a plain name refused", podRole, c.starts("unbound", secretVolume("aws-role.0orders0"))},
+		{"a name that is no escape refused", podRole, c.starts("every", secretVolume("aws-role.orders"))},
+		{"other Secrets", "", c.starts("unbound", secretVolume("tls"), secretVolume("aws-role"), secretVolume("aws-role-orders"), projectedVolume("db"), mainEnv("aws"), envFrom("not-aws-iam-orders"), initEnv("iam"))},
 		{"nothing", "", c.starts("unbound")},
 	})
 	quiet := c.quiet(t)
-	for kind, source := range driverVolumes("aws-iam-orders") {
-		add := func(p *corev1.Pod) { addVolume(p, source) }
-		judge(t, []try{
-			{kind + " refused", podRole, quiet.starts("unbound", add)},
-			{kind, "", quiet.starts("named", add)},
-		})
+	for _, secret := range []string{"aws-iam-orders", "aws-role.0-billing-1-export0"} {
+		for kind, source := range driverVolumes(secret) {
+			add := func(p *corev1.Pod) { addVolume(p, source) }
+			judge(t, []try{
+				{kind + " of " + secret + " refused", podRole, quiet.starts("unbound", add)},
+				{kind + " of " + secret, "", quiet.starts("named", add)},
+			})
+		}
 	}
 	judge(t, []try{
 		{"debugging refused", podRole, c.debugs(t, "unbound", "aws-iam-orders")},
 		{"debugging", "", c.debugs(t, "named", "aws-iam-orders")},
+		{"debugging with an escaped name refused", podRole, c.debugs(t, "unbound", "aws-role.0-billing-1-export0")},
+		{"debugging with an escaped name", "", c.debugs(t, "named", "aws-role.0-billing-1-export0")},
 		{"debugging with another Secret", "", c.debugs(t, "unbound", "tls")},
 	})
 }
@@ -197,6 +211,11 @@ func (c *cluster) testPodARN(t *testing.T) {
 		{"by name", "", c.starts("named", secretVolume("aws-iam-orders"))},
 		{"neither refused", podRole, c.starts("unbound", secretVolume("aws-iam-orders"))},
 		{"another ARN refused", podRole, c.starts("arn", secretVolume("aws-iam-reports"))},
+		{"an escaped name by ARN", "", c.starts("arn", secretVolume("aws-role.0-billing-1-export0"))},
+		{"an escaped ARN by ARN", "", c.starts("arn", secretVolume("aws-role.0arn-7aws-7iam-7-7123456789012-7role-6orders0"))},
+		{"an escaped ARN by name", "", c.starts("named", secretVolume("aws-role.0arn-7aws-7iam-7-7123456789012-7role-6orders0"))},
+		{"an escaped ARN refused", podRole, c.starts("unbound", secretVolume("aws-role.0arn-7aws-7iam-7-7123456789012-7role-6orders0"))},
+		{"an escaped ARN of another account by name refused", podRole, c.starts("named", secretVolume("aws-role.0arn-7aws-7iam-7-7210987654321-7role-6orders0"))},
 	})
 }
 
@@ -232,6 +251,10 @@ func (c *cluster) testLargePods(t *testing.T) {
 	for i := range 5000 {
 		plain = append(plain, mainEnv(fmt.Sprintf("some-secret-with-a-long-name-%d", i)))
 	}
+	var longest []func(*corev1.Pod)
+	for i := range most {
+		longest = append(longest, secretVolume(fmt.Sprintf("aws-role.0%s%d0", strings.Repeat("-7", 120), i)))
+	}
 	other := []func(*corev1.Pod){secretVolume("aws-iam-other")}
 	judge(t, []try{
 		{"an eleventh refused", podRoles, c.starts("many", slices.Concat(tenRoles(0, 0), other)...)},
@@ -243,6 +266,9 @@ func (c *cluster) testLargePods(t *testing.T) {
 		{"the tenth refused", podRoles, c.starts("many", slices.Concat(tenRoles(0, 0)[3:], other)...)},
 		{"ten roles refused", podAnyRole, c.starts("unbound", tenRoles(0, 0)...)},
 		{"the last five refused", podRoles, c.starts("many", tenRoles(5, most)...)},
+		{"ten of the longest names", "", c.starts("every", longest...)},
+		{"ten of the longest names refused", podAnyRole, c.starts("many", longest...)},
+		{"ten of the longest names among 5,000 variables", "", c.starts("every", slices.Concat(plain, longest)...)},
 		{"fifty roles", "", c.starts("every", fifty...)},
 		{"fifty roles refused", podAnyRole, c.starts("unbound", fifty...)},
 		{"5,000 variables", "", c.starts("unbound", plain...)},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,7 +44,7 @@ func TestServiceAccountPolicy_FindsSecretsAsPodPolicies(t *testing.T) {
 	if !reflect.DeepEqual(roles.Spec.MatchConstraints, accounts.Spec.MatchConstraints) {
 		t.Error("they look at different objects")
 	}
-	condition := strings.ReplaceAll(roles.Spec.MatchConditions[0].Expression, "'aws-iam-'", "'aws-iam.'")
+	condition := strings.ReplaceAll(roles.Spec.MatchConditions[0].Expression, ".matches('^aws-(iam-|role[.])')", ".startsWith('aws-iam.')")
 	if condition != accounts.Spec.MatchConditions[0].Expression || len(accounts.Spec.MatchConditions) != 1 {
 		t.Error("they look at different pods")
 	}
@@ -58,15 +59,102 @@ func TestServiceAccountPolicy_FindsSecretsAsPodPolicies(t *testing.T) {
 	}
 }
 
+// TestInjectionPolicies_DifferInTheirSecretOnly compares the three policies that inject: they look
+// at different pods, and add the same.
+func TestInjectionPolicies_DifferInTheirSecretOnly(t *testing.T) {
+	label := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/label.yaml", 0)
+	for _, file := range []string{"injection/role.yaml", "injection/serviceaccount.yaml"} {
+		other := readDocument[admissionv1.MutatingAdmissionPolicy](t, file, 0)
+		if !reflect.DeepEqual(other.Spec.Mutations, label.Spec.Mutations) || other.Spec.ReinvocationPolicy != label.Spec.ReinvocationPolicy {
+			t.Errorf("%s adds something else than label.yaml", file)
+		}
+		if !reflect.DeepEqual(other.Spec.MatchConstraints.ResourceRules, label.Spec.MatchConstraints.ResourceRules) {
+			t.Errorf("%s looks at other objects than label.yaml", file)
+		}
+		expressions := map[string]string{}
+		for _, v := range other.Spec.Variables {
+			expressions[v.Name] = v.Expression
+		}
+		for i := 1; i < 3; i++ {
+			if v := other.Spec.Variables[i]; label.Spec.Variables[i] != v {
+				t.Errorf("%s: variable %d is %s, so that one patch does not fit all", file, i, v.Name)
+			}
+		}
+		for _, v := range label.Spec.Variables {
+			if v.Name != "secret" && expressions[v.Name] != v.Expression {
+				t.Errorf("%s: variable %s is %s, and in label.yaml %s", file, v.Name, expressions[v.Name], v.Expression)
+			}
+		}
+	}
+	// Kubernetes 1.36.0 to 1.36.4 crash the request on a list of Objects.
+	endpoint := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/endpoint.yaml", 0)
+	for _, m := range endpoint.Spec.Mutations {
+		if m.JSONPatch != nil && regexp.MustCompile(`value: \[\s*[^\]\s]`).MatchString(m.JSONPatch.Expression) {
+			t.Error("a value of a JSON patch is a list that is not empty")
+		}
+	}
+}
+
+// TestInjectedPolicies_LookWhereInjectionDoes compares the policies that reject pods which were not
+// injected with those that inject.
+func TestInjectedPolicies_LookWhereInjectionDoes(t *testing.T) {
+	role := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/role.yaml", 0)
+	own := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/serviceaccount.yaml", 0)
+	ownBinding := readDocument[admissionv1.MutatingAdmissionPolicyBinding](t, "injection/serviceaccount.yaml", 1)
+	rejects := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 0)
+	rejectsOwn := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 3)
+	rejectsOwnBinding := readDocument[admissionv1.ValidatingAdmissionPolicyBinding](t, "injection/injected.yaml", 4)
+	injects, last := own.Spec.MatchConditions, len(own.Spec.MatchConditions)-1
+	if injects[last].Name != "is-incomplete" || !reflect.DeepEqual(injects[:last], rejectsOwn.Spec.MatchConditions) || !reflect.DeepEqual(own.Spec.ParamKind, rejectsOwn.Spec.ParamKind) {
+		t.Error("pods of annotated ServiceAccounts are injected and rejected on different conditions")
+	}
+	if !reflect.DeepEqual(ownBinding.Spec.ParamRef, rejectsOwnBinding.Spec.ParamRef) || !reflect.DeepEqual(ownBinding.Spec.MatchResources, rejectsOwnBinding.Spec.MatchResources) {
+		t.Error("pods of annotated ServiceAccounts are injected and rejected in different places")
+	}
+	expressions := map[string]string{}
+	for _, v := range role.Spec.Variables {
+		expressions[v.Name] = v.Expression
+	}
+	shared := 0
+	for _, policy := range []*admissionv1.ValidatingAdmissionPolicy{rejects, rejectsOwn} {
+		if v := policy.Spec.Variables[1]; v.Name != "mountPath" {
+			t.Errorf("%s: the second variable is %s, so that one patch does not fit all", policy.Name, v.Name)
+		}
+		for _, v := range policy.Spec.Variables {
+			if of, ok := expressions[v.Name]; ok && v.Name != "secret" {
+				shared++
+				if of != v.Expression {
+					t.Errorf("%s: variable %s is %s, and in role.yaml %s", policy.Name, v.Name, v.Expression, of)
+				}
+			}
+		}
+	}
+	if shared < 15 {
+		t.Errorf("they share only %d variables with role.yaml", shared)
+	}
+}
+
 func readPolicy(t *testing.T, file string) *admissionv1.ValidatingAdmissionPolicy {
+	t.Helper()
+	return readDocument[admissionv1.ValidatingAdmissionPolicy](t, file, 0)
+}
+
+// readDocument reads one document of a file, counted from 0.
+func readDocument[T any](t *testing.T, file string, number int) *T {
 	t.Helper()
 	text, err := os.ReadFile(file) //nolint:gosec // in this folder
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &admissionv1.ValidatingAdmissionPolicy{}
-	if err := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096).Decode(p); err != nil {
-		t.Fatal(err)
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	for {
+		document := new(T)
+		if err := decoder.Decode(document); err != nil {
+			t.Fatal(err)
+		}
+		if number == 0 {
+			return document
+		}
+		number--
 	}
-	return p
 }

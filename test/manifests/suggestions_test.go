@@ -126,9 +126,36 @@ func (c *cluster) testSuggestions(t *testing.T) {
 			})
 		}
 	}
+	c.testEscapedSuggestions(t, kubeconfig)
 	c.testHostileNames(t)
 	longest := c.starts(strings.Repeat("s", 253), secretVolume("aws-iam-"+strings.Repeat("r", 64)))
 	suggested(t, refusal(t, longest(t.Context())))
+}
+
+// testEscapedSuggestions types what refusals of escaped names suggest.
+func (c *cluster) testEscapedSuggestions(t *testing.T, kubeconfig string) {
+	t.Helper()
+	for secret, role := range map[string]string{
+		"aws-role.0team-6-orders0":                           "team/Orders",
+		"aws-role.0a-0-1-2-3-4-5---z0":                       "a._+=,@-Z",
+		"aws-role.0arn-7aws-7iam-7-71-7role-6team-6-orders0": "arn:aws:iam::1:role/team/Orders",
+	} {
+		pod := c.starts("escaped", secretVolume(secret))
+		says := refusal(t, pod(t.Context()))
+		_, command, found := strings.Cut(says, " from Secret "+secret+". To allow it: ")
+		if !found || !strings.Contains(says, "may not assume role "+role+",") {
+			t.Errorf("no suggestion for role %s: %s", role, says)
+			continue
+		}
+		before := c.grants(t)
+		c.shell(t, kubeconfig, command)
+		eventually(t, "the pod is allowed", func() bool { return refusal(t, pod(t.Context())) == "" })
+		name := authorization.GrantName(authorization.Subject{Namespace: guarded, ServiceAccount: "escaped"}, role)
+		made := slices.DeleteFunc(c.grants(t), func(g string) bool { return slices.Contains(before, g) })
+		if len(made) != 2 || !strings.HasPrefix(made[0], "Role "+name+" ") || !strings.HasPrefix(made[1], "RoleBinding "+name+" to "+name+" for ") {
+			t.Errorf("%s\nmakes %q", command, made)
+		}
+	}
 }
 
 // testHostileNames mounts Secrets that cannot be. Their names must not become commands, nor

@@ -10,10 +10,26 @@
 {{ $.Files.Get $path |
   replace "namespace: kube-system" (printf "namespace: %q" $.Release.Namespace) |
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
-  replace "expression: \"''\"" (printf "expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
+  replace "name: baseRoleARN\n    expression: \"''\"" (printf "name: baseRoleARN\n    expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
   replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
   replace "expression: \"['sts.amazonaws.com']\"" (printf "expression: \"['%s']\"" (join "', '" $.Values.webIdentityAudiences)) |
   replace "resourceNames:\n  - kube-aws-iam-controller\n  resources:\n  - leases" (printf "resourceNames:\n  - %s\n  resources:\n  - leases" (include "lease" $)) }}
+{{- end }}
+{{- end }}
+
+{{/* The policies of config/injection, with values filled in. */}}
+{{- define "injection" -}}
+{{- include "copies" (list . "files/injection/*.yaml") |
+  replace "expression: \"'/meta/aws-iam'\"" (printf "expression: \"'%s'\"" (index .Values.flags "mount-path" | default "/meta/aws-iam")) |
+  replace "name: region\n    expression: \"''\"" (printf "name: region\n    expression: \"'%s'\"" .Values.injection.region) |
+  replace "expression: \"'kube-aws-iam-controller:latest'\"" (printf "expression: \"'%s'\"" (include "image" .)) |
+  replace "imagePullPolicy: 'IfNotPresent'" (printf "imagePullPolicy: '%s'" .Values.image.pullPolicy) |
+  replace "expression: \"65532\"" (printf "expression: \"%d\"" (int64 .Values.injection.runAsUser)) }}
+{{- end }}
+
+{{- define "image" -}}
+{{- with .Values.image }}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 

@@ -64,8 +64,9 @@ func (x *Index) mayRefresh(namespace string) bool {
 
 // Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch
 // dropped them, and delivers them again only when they change. It adds no more than one page of
-// them, and none if the namespace had too many refreshes lately. A pod can be deleted between the list and its addition, in which case the watch has nothing
-// more to say about it; so those that a second list does not have are removed.
+// them, and none if the namespace had too many refreshes lately. A pod can be deleted between the
+// list and its addition, in which case the watch has nothing more to say about it; so those that a
+// second list does not have are removed.
 func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error {
 	if !x.mayRefresh(account.Namespace) {
 		return nil

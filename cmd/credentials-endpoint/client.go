@@ -36,7 +36,7 @@ func wait(ctx context.Context, address string, secret secretVolume, timeout time
 		if err == nil {
 			return nil
 		}
-		if !isTimeout(err) {
+		if ctx.Err() == nil && !isTimeout(err) {
 			last = err
 		}
 		select {

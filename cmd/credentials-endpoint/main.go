@@ -44,15 +44,18 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintln(out, "credentials-endpoint: "+err.Error())
+		printText(out, "credentials-endpoint: "+err.Error()+"\n")
 		return 2
 	}
 	if err := o.run(ctx, out); err != nil {
-		fmt.Fprintln(out, "credentials-endpoint: "+err.Error())
+		printText(out, "credentials-endpoint: "+err.Error()+"\n")
 		return 1
 	}
 	return 0
 }
+
+// printText prints to where errors are reported, so an error of its own has no place to go.
+func printText(out io.Writer, text string) { _, _ = io.WriteString(out, text) }
 
 // options are those of the command line.
 type options struct {
@@ -64,7 +67,7 @@ type options struct {
 
 func parse(args []string, out io.Writer) (options, error) {
 	if len(args) == 0 {
-		fmt.Fprint(out, usage)
+		printText(out, usage)
 		return options{}, errors.New("a command is missing")
 	}
 	o := options{command: args[0]}
@@ -81,10 +84,10 @@ func parse(args []string, out io.Writer) (options, error) {
 	case "healthcheck":
 		flags.DurationVar(&o.timeout, "timeout", time.Second, "how long to wait for the response")
 	case "help", "-h", "-help", "--help":
-		fmt.Fprint(out, usage)
+		printText(out, usage)
 		return o, flag.ErrHelp
 	default:
-		fmt.Fprint(out, usage)
+		printText(out, usage)
 		return o, fmt.Errorf("%q is not a command", o.command)
 	}
 	if err := flags.Parse(args[1:]); err != nil {

@@ -307,8 +307,8 @@ func TestServe_StopsAfterRunningRequests(t *testing.T) {
 		t.Errorf("an idle connection got %d bytes and error %v, want its end", n, err)
 	}
 	select {
-	case <-stopped:
-		t.Error("it did not wait for the request")
+	case err := <-stopped:
+		t.Errorf("it did not wait for the request, and ended with error %v", err)
 	default:
 	}
 	close(finish)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -62,10 +64,10 @@ func (v *testVolume) mustPublish(t *testing.T, files map[string]string) {
 	must(t, v.publish(files))
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -78,13 +80,13 @@ const (
 )
 
 // containerJSON returns what the controller writes.
-func containerJSON(t testing.TB, expires time.Time) string {
-	t.Helper()
+func containerJSON(tb testing.TB, expires time.Time) string {
+	tb.Helper()
 	text, err := json.Marshal(map[string]string{
 		"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": secretKey, "Token": "session-token", "Expiration": expires.Format(time.RFC3339),
 		"AccountId": "123456789012", "RoleArn": "arn:aws:iam::123456789012:role/orders",
 	})
-	must(t, err)
+	must(tb, err)
 	return string(text)
 }
 
@@ -122,7 +124,7 @@ func TestRead_PlainFolder(t *testing.T) {
 func TestRead_NeverMixesVersions(t *testing.T) {
 	volume := newTestVolume(t)
 	version := func(n int) map[string]string {
-		return map[string]string{keys.EndpointToken: fmt.Sprint(n), keys.ContainerJSON: fmt.Sprint(n)}
+		return map[string]string{keys.EndpointToken: strconv.Itoa(n), keys.ContainerJSON: strconv.Itoa(n)}
 	}
 	volume.mustPublish(t, version(0))
 	done := make(chan struct{})
@@ -135,7 +137,7 @@ func TestRead_NeverMixesVersions(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if string(got.token.content) != string(got.containerJSON.content) {
+				if !bytes.Equal(got.token.content, got.containerJSON.content) {
 					t.Errorf("the token is of version %s, the credentials of %s", got.token.content, got.containerJSON.content)
 					return
 				}

@@ -43,8 +43,8 @@ func binaries(t *testing.T) string {
 	dir := t.TempDir()
 	for _, platform := range platforms {
 		must(t, os.MkdirAll(filepath.Join(dir, platform), 0o700))
-		for _, name := range programs {
-			must(t, os.WriteFile(filepath.Join(dir, platform, name), append(smallProgram(t), name+" for "+platform...), 0o600))
+		for _, file := range programs {
+			must(t, os.WriteFile(filepath.Join(dir, platform, file), append(smallProgram(t), file+" for "+platform...), 0o600))
 		}
 	}
 	return dir

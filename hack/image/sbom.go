@@ -59,13 +59,13 @@ func (b *build) sbom(platform v1.Platform) ([]byte, error) {
 
 // modulesOf returns the modules of a program. The certificates, which are files of the image, count
 // as the controller's.
-func modulesOf(name string, info *buildinfo.BuildInfo) []debug.Module {
+func modulesOf(binary string, info *buildinfo.BuildInfo) []debug.Module {
 	modules := []debug.Module{{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}}
 	for _, module := range info.Deps {
 		modules = append(modules, *module)
 	}
 	own, ok := debug.ReadBuildInfo()
-	if !ok || name != program {
+	if !ok || binary != program {
 		return modules
 	}
 	for _, module := range own.Deps {

@@ -281,6 +281,7 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		{"a sign that has no escape", injectedPolicy, "has other characters", optedIn, "bare", []podChange{annotated(roleAnnotation, "te~am/orders")}},
 		{"another value of the label", injectedPolicy, "inject is yes: only", optedIn, "bare", []podChange{labelled("yes")}},
 		{"another value of the label in a namespace without it", injectedPolicy, "inject is True: only", unlabelled, "bare", []podChange{labelled("True")}},
+		{"an empty label", injectedPolicy, "inject is : only", optedIn, "irsa", []podChange{labelled("")}},
 		{"another delivery", injectedPolicy, "delivery is sidecar: only file and endpoint", optedIn, "bare", []podChange{asks, annotated(deliveryOf, "sidecar")}},
 		{"an empty delivery", injectedPolicy, "delivery is : only file and endpoint", optedIn, "irsa", []podChange{annotated(deliveryOf, "")}},
 		{"another delivery by label", injectedPolicy, "only file and endpoint", unlabelled, "bare", []podChange{labelled("true"), annotated(deliveryOf, "Endpoint")}},

@@ -37,8 +37,7 @@ const (
 	metadataOff        = "AWS_EC2_METADATA_DISABLED"
 	endpointURI        = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 	endpointToken      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
-	injectRoleName     = name + "-inject-role"
-	injectLabelName    = name + "-inject-label"
+	injectPodName      = name + "-inject-pod"
 	injectEndpointName = name + "-inject-endpoint"
 	injectOwnName      = name + "-inject-serviceaccount"
 )
@@ -454,16 +453,16 @@ func (c *cluster) testInjectionSettings(t *testing.T) {
 // testMissingPolicy removes a binding of each policy that injects, and restores it.
 func (c *cluster) testMissingPolicy(t *testing.T) {
 	for _, row := range []struct {
-		policy, rejectedBy string
-		pod                *corev1.Pod
+		binding, rejectedBy string
+		pod                 *corev1.Pod
 	}{
 		{injectEndpointName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), annotated(deliveryOf, "endpoint"))},
-		{injectLabelName, injectedPolicy, appPod(unlabelled, "bare", labelled("true"))},
-		{injectRoleName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"))},
+		{injectPodName + "-by-label", injectedPolicy, appPod(unlabelled, "bare", labelled("true"))},
+		{injectPodName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"))},
 		{injectOwnName, ownPolicy, appPod(optedIn, "irsa")},
 	} {
 		for _, object := range render(t, "injection") {
-			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == row.policy {
+			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == row.binding {
 				if err := c.Delete(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
@@ -471,11 +470,11 @@ func (c *cluster) testMissingPolicy(t *testing.T) {
 		}
 		var last error
 		create := func(ctx context.Context) error { return c.Create(ctx, row.pod.DeepCopy(), client.DryRunAll) }
-		eventually(t, "the pod is rejected without "+row.policy, func() bool {
+		eventually(t, "the pod is rejected without "+row.binding, func() bool {
 			last = create(t.Context())
 			return last != nil
 		})
-		wantRejection(t, last, row.rejectedBy, "policy "+row.policy+" is missing")
+		wantRejection(t, last, row.rejectedBy, "policy "+strings.TrimSuffix(row.binding, "-by-label")+" is missing")
 	}
 	byHand := appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), withVolume("role", secretSource("aws-iam-orders"), mountPath))
 	c.admit(t, byHand)

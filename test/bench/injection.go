@@ -61,8 +61,8 @@ func (k *podKind) pod(name string) *corev1.Pod {
 }
 
 // injectionCost measures how much longer creating a pod takes with the policies of
-// config/injection. Kinds of pods take turns, and the time without policies is measured before and
-// after, because a machine's speed varies.
+// config/injection. The time without policies is measured before and after, because a machine's
+// speed varies.
 func injectionCost(ctx context.Context, c *cluster) ([]figure, error) {
 	if err := c.createInjectionNamespaces(ctx); err != nil {
 		return nil, err
@@ -158,16 +158,12 @@ func (c *cluster) removeInjection(ctx context.Context) error {
 	})
 }
 
-// creationTimes creates pods of all kinds in turns, and returns how long each took. Those that take
-// the longest come after all others, which would share their collection of garbage.
+// creationTimes creates pods of one kind after the other, and returns how long each took. Not in
+// turns: a kind would share the others' collection of garbage.
 func (c *cluster) creationTimes(ctx context.Context, prefix string, injected bool) ([][]time.Duration, error) {
 	times := make([][]time.Duration, len(podKinds))
-	last := len(podKinds) - 1
 	for n := range samples * len(podKinds) {
-		i := n % last
-		if n >= samples*last {
-			i = last
-		}
+		i := n / samples
 		kind := &podKinds[i]
 		pod := kind.pod(fmt.Sprintf("%s-%d", prefix, n))
 		began := time.Now()

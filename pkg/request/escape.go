@@ -2,6 +2,7 @@ package request
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -61,7 +62,7 @@ func escape(reference string) (escaped string, ok bool) {
 		case 'A' <= c && c <= 'Z':
 			b.Write([]byte{'-', c - 'A' + 'a'})
 		case sign >= 0:
-			b.Write([]byte{'-', '0' + byte(sign)})
+			b.WriteString("-" + strconv.Itoa(sign))
 		default:
 			return "", false
 		}

@@ -128,7 +128,7 @@ func (r Request) Validate() error {
 func (r Request) noRole() error {
 	if strings.HasPrefix(r.Secret, EscapedPrefix) {
 		return fmt.Errorf("secret name %s is no escaped role: write %s0<escaped>0, where a-z and 0-9 are as they are, -- is -, "+
-			"-a to -z are A to Z, and -0 to -7 are . _ + = , @ / :", quoted(r.Secret), EscapedPrefix)
+			"-a to -z are A to Z, and -0 to -7 are ._+=,@/: in turn", quoted(r.Secret), EscapedPrefix)
 	}
 	return fmt.Errorf("secret name %s names no role: write %s<role>", quoted(r.Secret), SecretPrefix)
 }

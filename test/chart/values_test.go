@@ -97,7 +97,7 @@ func TestToggles(t *testing.T) {
 	const crd, monitor = "CustomResourceDefinition/awsiamroles.zalando.org", "PodMonitor/" + name
 	const ownSecret, token = "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-secret", "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-token"
 	const tokens = "ClusterRoleBinding/kube-aws-iam-controller-serviceaccount-token"
-	const injects, rejects = "MutatingAdmissionPolicy/kube-aws-iam-controller-inject-label", "ValidatingAdmissionPolicyBinding/kube-aws-iam-controller-injected"
+	const injects, rejects = "MutatingAdmissionPolicy/kube-aws-iam-controller-inject-pod", "ValidatingAdmissionPolicyBinding/kube-aws-iam-controller-injected"
 	const network, reader = "NetworkPolicy/" + name, "ClusterRole/" + name + "-metrics-reader"
 	for _, test := range []struct {
 		values        string

@@ -61,14 +61,20 @@ func (c *cluster) testInjectedParts(t *testing.T) {
 	}{
 		{"all containers", nil, []string{injectedVolume}, everywhere(file), everywhere(mounted)},
 		{
-			"no init containers", []podChange{noInit},
-			[]string{injectedVolume}, map[string][]string{"app": file, "helper": file}, map[string][]string{"app": mounted, "helper": mounted},
+			"no init containers",
+			[]podChange{noInit},
+			[]string{injectedVolume},
+			map[string][]string{"app": file, "helper": file},
+			map[string][]string{"app": mounted, "helper": mounted},
 		},
 		{"delivery file", []podChange{annotated(deliveryOf, "file")}, []string{injectedVolume}, everywhere(file), everywhere(mounted)},
 		{"a skipped container", []podChange{annotated(skipAnnotation, "app")}, []string{injectedVolume}, except(everywhere(file)), except(everywhere(mounted))},
 		{
-			"skipped containers with spaces", []podChange{annotated(skipAnnotation, " proxy , init,helper,")},
-			[]string{injectedVolume}, map[string][]string{"app": file}, map[string][]string{"app": mounted},
+			"skipped containers with spaces",
+			[]podChange{annotated(skipAnnotation, " proxy , init,helper,")},
+			[]string{injectedVolume},
+			map[string][]string{"app": file},
+			map[string][]string{"app": mounted},
 		},
 		{"all containers skipped", []podChange{annotated(skipAnnotation, "init,proxy,app,helper")}, []string{injectedVolume}, map[string][]string{}, map[string][]string{}},
 		{"no container named", []podChange{annotated(skipAnnotation, "")}, []string{injectedVolume}, everywhere(file), everywhere(mounted)},
@@ -79,38 +85,50 @@ func (c *cluster) testInjectedParts(t *testing.T) {
 		{"a variable that is called like a value", []podChange{appEnv(value("true", "1"))}, []string{injectedVolume}, except(everywhere(file), "true=1", file[0], file[1]), everywhere(mounted)},
 		{"envFrom", []podChange{envFrom}, []string{injectedVolume}, everywhere(file), everywhere(mounted)},
 		{
-			"what EKS's webhook adds", []podChange{appEnv(value("AWS_ROLE_ARN", base+"orders"), value("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"))},
-			[]string{injectedVolume}, except(everywhere(file), "AWS_ROLE_ARN="+base+"orders", "AWS_WEB_IDENTITY_TOKEN_FILE=/token", file[0], file[1]), everywhere(mounted),
+			"what EKS's webhook adds",
+			[]podChange{appEnv(value("AWS_ROLE_ARN", base+"orders"), value("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"))},
+			[]string{injectedVolume},
+			except(everywhere(file), "AWS_ROLE_ARN="+base+"orders", "AWS_WEB_IDENTITY_TOKEN_FILE=/token", file[0], file[1]), everywhere(mounted),
 		},
 		{
-			"another volume and mount", []podChange{withVolume("cache", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, "/cache")},
-			[]string{"cache", injectedVolume}, everywhere(file), except(everywhere(mounted), "cache:/cache:rw", mounted[0]),
+			"another volume and mount",
+			[]podChange{withVolume("cache", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, "/cache")},
+			[]string{"cache", injectedVolume},
+			everywhere(file), except(everywhere(mounted), "cache:/cache:rw", mounted[0]),
 		},
 		{
-			"its Secret under the same name", []podChange{withVolume(injectedVolume, secretSource("aws-iam.bare"))},
-			[]string{injectedVolume}, everywhere(file), everywhere(mounted),
+			"its Secret under the same name",
+			[]podChange{withVolume(injectedVolume, secretSource("aws-iam.bare"))},
+			[]string{injectedVolume},
+			everywhere(file), everywhere(mounted),
 		},
 		{
-			"its Secret under another name", []podChange{withVolume("role", secretSource("aws-iam.bare"), mountPath)},
-			[]string{"role"}, everywhere(file), except(everywhere(own), own[0]+":rw"),
+			"its Secret under another name",
+			[]podChange{withVolume("role", secretSource("aws-iam.bare"), mountPath)},
+			[]string{"role"},
+			everywhere(file), except(everywhere(own), own[0]+":rw"),
 		},
 		{
-			"its Secret in a projected volume", []podChange{withVolume("role", projected, mountPath+"/")},
-			[]string{"role"}, everywhere(file), except(everywhere(own), own[0]+"/:rw"),
+			"its Secret in a projected volume",
+			[]podChange{withVolume("role", projected, mountPath+"/")},
+			[]string{"role"},
+			everywhere(file), except(everywhere(own), own[0]+"/:rw"),
 		},
 		{
 			"its Secret beside another volume of the injected name",
 			[]podChange{withVolume(injectedVolume, secretSource("tls")), withVolume("role", secretSource("aws-iam.bare"), "/role")},
-			[]string{injectedVolume, "role"}, everywhere(file), except(everywhere(own), "role:/role:rw", own[0]),
+			[]string{injectedVolume, "role"},
+			everywhere(file), except(everywhere(own), "role:/role:rw", own[0]),
 		},
 		{
 			"another mount at the path in a skipped container",
 			[]podChange{annotated(skipAnnotation, "app"), withVolume("cache", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, mountPath)},
-			[]string{"cache", injectedVolume}, except(everywhere(file)), except(everywhere(mounted), "cache:"+mountPath+":rw"),
+			[]string{"cache", injectedVolume},
+			except(everywhere(file)), except(everywhere(mounted), "cache:"+mountPath+":rw"),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pod := appPod(unlabelled, "bare", append([]podChange{labelled("true")}, test.changes...)...)
+			pod := appPod(unlabeled, "bare", append([]podChange{labeled("true")}, test.changes...)...)
 			q.admit(t, pod)
 			wantParts(t, pod, test.volumes, test.env, test.mounts)
 		})
@@ -150,14 +168,16 @@ func (c *cluster) testInjectedEndpoint(t *testing.T) {
 		changes             []podChange
 		initContainers, env []string
 	}{
-		{"by label", unlabelled, "bare", []podChange{labelled("true")}, []string{endpointName, "init", "proxy"}, served},
+		{"by label", unlabeled, "bare", []podChange{labeled("true")}, []string{endpointName, "init", "proxy"}, served},
 		{"by annotation", optedIn, "bare", []podChange{annotated(roleAnnotation, "orders")}, []string{endpointName, "init", "proxy"}, served},
 		{"by ServiceAccount", optedIn, "irsa", nil, []string{endpointName, "init", "proxy"}, served},
 		{"without init containers", optedIn, "irsa", []podChange{noInit}, []string{endpointName}, served},
 		{"with an endpoint of its own", optedIn, "irsa", []podChange{appEnv(value(endpointURI, "http://own"))}, []string{endpointName, "init", "proxy"}, []string{endpointURI + "=http://own", file[1]}},
 		{
-			"with a token of its own", optedIn, "irsa", []podChange{appEnv(value("AWS_CONTAINER_AUTHORIZATION_TOKEN", "x"))},
-			[]string{endpointName, "init", "proxy"}, []string{"AWS_CONTAINER_AUTHORIZATION_TOKEN=x", file[1]},
+			"with a token of its own", optedIn, "irsa",
+			[]podChange{appEnv(value("AWS_CONTAINER_AUTHORIZATION_TOKEN", "x"))},
+			[]string{endpointName, "init", "proxy"},
+			[]string{"AWS_CONTAINER_AUTHORIZATION_TOKEN=x", file[1]},
 		},
 		{"with a file of its own", optedIn, "irsa", []podChange{appEnv(value(sharedFile, "/own"))}, []string{endpointName, "init", "proxy"}, append([]string{sharedFile + "=/own"}, served...)},
 	} {
@@ -205,7 +225,7 @@ func (c *cluster) testEndpointOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		pod := appPod(unlabelled, "bare", labelled("true"), annotated(deliveryOf, "endpoint"), withVolume("role", secretSource("aws-iam.bare"), "/elsewhere"))
+		pod := appPod(unlabeled, "bare", labeled("true"), annotated(deliveryOf, "endpoint"), withVolume("role", secretSource("aws-iam.bare"), "/elsewhere"))
 		c.admit(t, pod)
 		if got := pod.Spec.InitContainers[0]; got.Name != endpointName || got.VolumeMounts[0].Name != "role" {
 			t.Fatalf("pod %d has the init container %s with mounts %v", i, got.Name, got.VolumeMounts)
@@ -245,12 +265,12 @@ func (c *cluster) testEndpointPodSecurity(t *testing.T) {
 			}
 		}
 	}
-	asks := []podChange{labelled("true"), annotated(deliveryOf, "endpoint")}
+	asks := []podChange{labeled("true"), annotated(deliveryOf, "endpoint")}
 	c.admit(t, appPod(strict, "app", append(asks, hardened)...))
 	if err := c.Create(t.Context(), appPod(strict, "app", asks...), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "PodSecurity") || strings.Contains(err.Error(), endpointName) {
 		t.Errorf("a pod that is not of level restricted is not rejected for its own containers: %v", err)
 	}
-	root := appPod(unlabelled, "app", append(asks, func(p *corev1.Pod) { p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64)} })...)
+	root := appPod(unlabeled, "app", append(asks, func(p *corev1.Pod) { p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64)} })...)
 	c.admit(t, root)
 	wantEndpoint(t, &root.Spec.InitContainers[0])
 }
@@ -270,7 +290,7 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		changes               []podChange
 	}{
 		{"an empty role", injectedPolicy, "is empty: name a role, or remove", optedIn, "bare", []podChange{annotated(roleAnnotation, "")}},
-		{"an empty role with the label", injectedPolicy, "is empty", unlabelled, "bare", []podChange{labelled("true"), annotated(roleAnnotation, "")}},
+		{"an empty role with the label", injectedPolicy, "is empty", unlabeled, "bare", []podChange{labeled("true"), annotated(roleAnnotation, "")}},
 		{"an empty role of an annotated ServiceAccount", injectedPolicy, "is empty", optedIn, "irsa", []podChange{annotated(roleAnnotation, "")}},
 		{"a role with spaces", injectedPolicy, "is no role: my Write", optedIn, "bare", []podChange{annotated(roleAnnotation, "my role")}},
 		{"a role with a line feed", injectedPolicy, "is no role: orders Write", optedIn, "bare", []podChange{annotated(roleAnnotation, "orders\n$(reboot)")}},
@@ -279,23 +299,24 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		{"a role with a path of 700 characters", injectedPolicy, "too long", optedIn, "bare", []podChange{annotated(roleAnnotation, strings.Repeat("p", 700)+"/r")}},
 		{"a role with a path of 200,000 characters", injectedPolicy, "is no role", optedIn, "bare", []podChange{annotated(roleAnnotation, strings.Repeat("p", 200_000)+"/r")}},
 		{"a sign that has no escape", injectedPolicy, "has other characters", optedIn, "bare", []podChange{annotated(roleAnnotation, "te~am/orders")}},
-		{"another value of the label", injectedPolicy, "inject is yes: only", optedIn, "bare", []podChange{labelled("yes")}},
-		{"another value of the label in a namespace without it", injectedPolicy, "inject is True: only", unlabelled, "bare", []podChange{labelled("True")}},
+		{"another value of the label", injectedPolicy, "inject is yes: only", optedIn, "bare", []podChange{labeled("yes")}},
+		{"another value of the label in a namespace without it", injectedPolicy, "inject is True: only", unlabeled, "bare", []podChange{labeled("True")}},
+		{"an empty label", injectedPolicy, "inject is : only", optedIn, "irsa", []podChange{labeled("")}},
 		{"another delivery", injectedPolicy, "delivery is sidecar: only file and endpoint", optedIn, "bare", []podChange{asks, annotated(deliveryOf, "sidecar")}},
 		{"an empty delivery", injectedPolicy, "delivery is : only file and endpoint", optedIn, "irsa", []podChange{annotated(deliveryOf, "")}},
-		{"another delivery by label", injectedPolicy, "only file and endpoint", unlabelled, "bare", []podChange{labelled("true"), annotated(deliveryOf, "Endpoint")}},
+		{"another delivery by label", injectedPolicy, "only file and endpoint", unlabeled, "bare", []podChange{labeled("true"), annotated(deliveryOf, "Endpoint")}},
 		{"an endpoint in the node's network", injectedPolicy, "hostNetwork would serve", optedIn, "bare", []podChange{asks, endpoint, host}},
-		{"an endpoint in the node's network by label", injectedPolicy, "hostNetwork would serve", unlabelled, "bare", []podChange{labelled("true"), endpoint, host}},
+		{"an endpoint in the node's network by label", injectedPolicy, "hostNetwork would serve", unlabeled, "bare", []podChange{labeled("true"), endpoint, host}},
 		{"an endpoint in the node's network by ServiceAccount", injectedPolicy, "hostNetwork would serve", optedIn, "irsa", []podChange{endpoint, host}},
 		{"a container to skip that there is not", injectedPolicy, "names ap, and the pod has no such container", optedIn, "bare", []podChange{asks, annotated(skipAnnotation, "app, ap")}},
 		{"hostile containers to skip", injectedPolicy, "names a, and", optedIn, "irsa", []podChange{annotated(skipAnnotation, "a\n$(reboot)")}},
 		{"a volume of another kind", injectedPolicy, "volume aws-iam is not Secret aws-iam-orders", optedIn, "bare", []podChange{asks, withVolume(injectedVolume, empty)}},
-		{"a volume of another Secret", injectedPolicy, "volume aws-iam is not Secret aws-iam.bare", unlabelled, "bare", []podChange{labelled("true"), withVolume(injectedVolume, secretSource("aws-iam-orders"))}},
+		{"a volume of another Secret", injectedPolicy, "volume aws-iam is not Secret aws-iam.bare", unlabeled, "bare", []podChange{labeled("true"), withVolume(injectedVolume, secretSource("aws-iam-orders"))}},
 		{"a volume of another kind by ServiceAccount", ownPolicy, "volume aws-iam is not Secret aws-iam.irsa", optedIn, "irsa", []podChange{withVolume(injectedVolume, empty)}},
 		{"a mount at the path", injectedPolicy, "container app mounts another volume at /meta/aws-iam,", optedIn, "bare", []podChange{asks, withVolume("cache", empty, mountPath)}},
-		{"a mount at the path in an init container", injectedPolicy, "container init mounts", unlabelled, "bare", []podChange{labelled("true"), withVolume("cache", empty), initMount}},
+		{"a mount at the path in an init container", injectedPolicy, "container init mounts", unlabeled, "bare", []podChange{labeled("true"), withVolume("cache", empty), initMount}},
 		{"a mount at the path by ServiceAccount", ownPolicy, "container app mounts", optedIn, "irsa", []podChange{withVolume("cache", empty, mountPath+"/")}},
-		{"a ServiceAccount with too long a name", injectedPolicy, "is too long", unlabelled, strings.Repeat("s", 246), []podChange{labelled("true")}},
+		{"a ServiceAccount with too long a name", injectedPolicy, "is too long", unlabeled, strings.Repeat("s", 246), []podChange{labeled("true")}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := c.Create(t.Context(), appPod(test.namespace, test.account, test.changes...), client.DryRunAll)
@@ -306,7 +327,7 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		})
 	}
 	c.admit(t, appPod(optedIn, "bare", asks, host))
-	c.admit(t, appPod(unlabelled, strings.Repeat("s", 245), labelled("true")))
+	c.admit(t, appPod(unlabeled, strings.Repeat("s", 245), labeled("true")))
 }
 
 // testInjectedLargePod tries what CEL's cost limits could refuse.
@@ -325,7 +346,7 @@ func (c *cluster) testInjectedLargePod(t *testing.T) {
 	}
 	for _, delivery := range []string{"file", "endpoint"} {
 		for what, pod := range map[string]*corev1.Pod{
-			"label":          appPod(unlabelled, "bare", labelled("true"), annotated(deliveryOf, delivery), large),
+			"label":          appPod(unlabeled, "bare", labeled("true"), annotated(deliveryOf, delivery), large),
 			"annotation":     appPod(optedIn, "bare", annotated(roleAnnotation, "arn:aws:iam::123456789012:role/"+strings.Repeat("p", 75)+"/"+strings.Repeat("R", 64)), annotated(deliveryOf, delivery), large),
 			"ServiceAccount": appPod(optedIn, "irsa", annotated(deliveryOf, delivery), large),
 		} {
@@ -375,12 +396,12 @@ func (c *cluster) testInjectedReinvocation(t *testing.T) {
 		p.Labels["late"] = "true"
 	}
 	eventually(t, "the webhook adds a container", func() bool {
-		pod := appPod(unlabelled, "bare", late)
+		pod := appPod(unlabeled, "bare", late)
 		c.admit(t, pod)
 		return len(pod.Spec.Containers) == 3
 	})
 	for what, pod := range map[string]*corev1.Pod{
-		"label":          appPod(unlabelled, "bare", labelled("true"), late),
+		"label":          appPod(unlabeled, "bare", labeled("true"), late),
 		"annotation":     appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), late),
 		"ServiceAccount": appPod(optedIn, "irsa", late),
 	} {
@@ -407,5 +428,7 @@ func addLateContainer(w http.ResponseWriter, r *http.Request) {
 		response.Patch = []byte(`[{"op":"add","path":"/spec/containers/-","value":{"name":"late","image":"late"}}]`)
 	}
 	review.Response, review.Request = response, nil
-	_ = json.NewEncoder(w).Encode(review)
+	if err := json.NewEncoder(w).Encode(review); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
 }

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// optedIn is a namespace with the label for injection, and unlabelled one without it.
-	optedIn    = "opted-in"
-	unlabelled = "unlabelled"
+	// optedIn is a namespace with the label for injection, and unlabeled one without it.
+	optedIn   = "opted-in"
+	unlabeled = "unlabeled"
 
 	injectLabel        = "iam.amazonaws.com/inject"
 	roleAnnotation     = "iam.amazonaws.com/role"
@@ -37,8 +37,7 @@ const (
 	metadataOff        = "AWS_EC2_METADATA_DISABLED"
 	endpointURI        = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 	endpointToken      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
-	injectRoleName     = name + "-inject-role"
-	injectLabelName    = name + "-inject-label"
+	injectPodName      = name + "-inject-pod"
 	injectEndpointName = name + "-inject-endpoint"
 	injectOwnName      = name + "-inject-serviceaccount"
 )
@@ -48,14 +47,14 @@ const (
 func TestInjection(t *testing.T) {
 	c := start(t)
 	c.createNamespace(t, optedIn, map[string]string{injectLabel: "true"})
-	c.createNamespace(t, unlabelled, nil)
-	before := c.tryUnlabelled(t)
+	c.createNamespace(t, unlabeled, nil)
+	before := c.tryUnlabeled(t)
 	c.apply(t, render(t, "injection"))
 	c.annotateAccounts(t)
 	c.awaitInjection(t)
 
 	t.Run("namespaces without the label", func(t *testing.T) {
-		if after := c.tryUnlabelled(t); !reflect.DeepEqual(after, before) {
+		if after := c.tryUnlabeled(t); !reflect.DeepEqual(after, before) {
 			t.Errorf("pods are %+v, and were %+v", after, before)
 		}
 	})
@@ -81,17 +80,17 @@ func (c *cluster) createNamespace(t *testing.T, name string, labels map[string]s
 }
 
 // annotateAccounts creates ServiceAccounts with and without a role in both namespaces, as soon as
-// they are labelled.
+// they are labeled.
 func (c *cluster) annotateAccounts(t *testing.T) {
 	t.Helper()
-	eventually(t, "ServiceAccounts are labelled", func() bool {
+	eventually(t, "ServiceAccounts are labeled", func() bool {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: optedIn, Name: "probe", Annotations: map[string]string{roleAnnotation: "orders"}}}
 		if err := c.Create(t.Context(), account, client.DryRunAll); err != nil {
 			t.Fatal(err)
 		}
 		return account.Labels[annotatedLabel] == "true"
 	})
-	for _, namespace := range []string{optedIn, unlabelled} {
+	for _, namespace := range []string{optedIn, unlabeled} {
 		for name, annotations := range map[string]map[string]string{
 			"bare": nil, "irsa": {irsaAnnotation: base + "orders"}, "named": {roleAnnotation: "orders"}, "empty": {roleAnnotation: "", irsaAnnotation: ""},
 		} {
@@ -117,9 +116,9 @@ func (c *cluster) createAccount(t *testing.T, namespace, name string, annotation
 func (c *cluster) awaitInjection(t *testing.T) {
 	t.Helper()
 	secrets := map[string]*corev1.Pod{
-		"aws-iam.bare":   appPod(unlabelled, "bare", labelled("true")),
+		"aws-iam.bare":   appPod(unlabeled, "bare", labeled("true")),
 		"aws-iam-orders": appPod(optedIn, "bare", annotated(roleAnnotation, "orders")),
-		"aws-iam-label":  appPod(unlabelled, "bare", labelled("true"), annotated(roleAnnotation, "label")),
+		"aws-iam-label":  appPod(unlabeled, "bare", labeled("true"), annotated(roleAnnotation, "label")),
 		"aws-iam.irsa":   appPod(optedIn, "irsa"),
 		"aws-iam.named":  appPod(optedIn, "named"),
 	}
@@ -136,7 +135,7 @@ func (c *cluster) awaitInjection(t *testing.T) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: injectedVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	eventually(t, "pods that were not injected are rejected", func() bool {
-		for _, pod := range []*corev1.Pod{appPod(unlabelled, "bare", labelled("true"), taken), appPod(optedIn, "bare", annotated(roleAnnotation, "x y")), appPod(optedIn, "irsa", taken)} {
+		for _, pod := range []*corev1.Pod{appPod(unlabeled, "bare", labeled("true"), taken), appPod(optedIn, "bare", annotated(roleAnnotation, "x y")), appPod(optedIn, "irsa", taken)} {
 			if c.Create(t.Context(), pod, client.DryRunAll) == nil {
 				return false
 			}
@@ -145,16 +144,16 @@ func (c *cluster) awaitInjection(t *testing.T) {
 	})
 }
 
-// tryUnlabelled returns what pods that ask for injection become in the namespace without the label.
-func (c *cluster) tryUnlabelled(t *testing.T) []corev1.PodSpec {
+// tryUnlabeled returns what pods that ask for injection become in the namespace without the label.
+func (c *cluster) tryUnlabeled(t *testing.T) []corev1.PodSpec {
 	t.Helper()
 	var all []corev1.PodSpec
 	for _, pod := range []*corev1.Pod{
-		appPod(unlabelled, "irsa"),
-		appPod(unlabelled, "bare", annotated(roleAnnotation, "orders")),
-		appPod(unlabelled, "bare", annotated(roleAnnotation, "no role")),
-		appPod(unlabelled, "bare", annotated(deliveryOf, "no delivery"), annotated(skipAnnotation, "none")),
-		appPod(unlabelled, "bare", labelled("false")),
+		appPod(unlabeled, "irsa"),
+		appPod(unlabeled, "bare", annotated(roleAnnotation, "orders")),
+		appPod(unlabeled, "bare", annotated(roleAnnotation, "no role")),
+		appPod(unlabeled, "bare", annotated(deliveryOf, "no delivery"), annotated(skipAnnotation, "none")),
+		appPod(unlabeled, "bare", labeled("false")),
 	} {
 		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
 			t.Fatal(err)
@@ -166,7 +165,7 @@ func (c *cluster) tryUnlabelled(t *testing.T) []corev1.PodSpec {
 
 // testInjectedSecret checks which Secret a pod gets, or none, if several things could decide.
 func (c *cluster) testInjectedSecret(t *testing.T) {
-	both := []podChange{labelled("true"), annotated(roleAnnotation, "orders")}
+	both := []podChange{labeled("true"), annotated(roleAnnotation, "orders")}
 	mirror := func(p *corev1.Pod) {
 		p.Spec.NodeName = "node"
 		annotated(corev1.MirrorPodAnnotationKey, "x")(p)
@@ -179,9 +178,9 @@ func (c *cluster) testInjectedSecret(t *testing.T) {
 		namespace, account string
 		changes            []podChange
 	}{
-		{"label", "aws-iam.bare", unlabelled, "bare", both[:1]},
-		{"label of a ServiceAccount that does not exist", "aws-iam.later", unlabelled, "later", both[:1]},
-		{"label of the default ServiceAccount", "aws-iam.default", unlabelled, "", both[:1]},
+		{"label", "aws-iam.bare", unlabeled, "bare", both[:1]},
+		{"label of a ServiceAccount that does not exist", "aws-iam.later", unlabeled, "later", both[:1]},
+		{"label of the default ServiceAccount", "aws-iam.default", unlabeled, "", both[:1]},
 		{"label in a namespace with the label", "aws-iam.bare", optedIn, "bare", both[:1]},
 		{"annotation", "aws-iam-orders", optedIn, "bare", both[1:]},
 		{"annotation with a path", "aws-role.0team-6-orders0", optedIn, "bare", []podChange{annotated(roleAnnotation, "/team/Orders")}},
@@ -191,12 +190,12 @@ func (c *cluster) testInjectedSecret(t *testing.T) {
 		{"ServiceAccount with empty annotations", "", optedIn, "empty", nil},
 		{"ServiceAccount that does not exist", "", optedIn, "later", nil},
 		{"label and annotation", "aws-iam-orders", optedIn, "bare", both},
-		{"label and annotation without a label of the namespace", "aws-iam-orders", unlabelled, "bare", both},
+		{"label and annotation without a label of the namespace", "aws-iam-orders", unlabeled, "bare", both},
 		{"annotation and ServiceAccount", "aws-iam-orders", optedIn, "irsa", both[1:]},
 		{"label and ServiceAccount", "aws-iam.irsa", optedIn, "irsa", both[:1]},
 		{"all three", "aws-iam-orders", optedIn, "irsa", both},
-		{"label false and annotation", "", optedIn, "bare", []podChange{labelled("false"), both[1]}},
-		{"label false and ServiceAccount", "", optedIn, "irsa", []podChange{labelled("false")}},
+		{"label false and annotation", "", optedIn, "bare", []podChange{labeled("false"), both[1]}},
+		{"label false and ServiceAccount", "", optedIn, "irsa", []podChange{labeled("false")}},
 		{"Linux", "aws-iam-orders", optedIn, "bare", append(slices.Clone(both), linux)},
 		{"Windows by label", "", optedIn, "bare", []podChange{both[0], windows}},
 		{"Windows by annotation", "", optedIn, "bare", []podChange{both[1], windows}},
@@ -249,7 +248,7 @@ func appPod(namespace, serviceAccount string, changes ...podChange) *corev1.Pod 
 	return pod
 }
 
-func labelled(value string) podChange {
+func labeled(value string) podChange {
 	return func(p *corev1.Pod) { p.Labels = map[string]string{injectLabel: value} }
 }
 
@@ -344,11 +343,11 @@ func (c *cluster) testManyAccounts(t *testing.T) {
 		}
 		c.createAccount(t, many, fmt.Sprintf("account-%d", i), annotations)
 	}
-	var labelledAccounts corev1.ServiceAccountList
-	if err := c.List(t.Context(), &labelledAccounts, client.InNamespace(many), client.MatchingLabels{annotatedLabel: "true"}); err != nil {
+	var labeledAccounts corev1.ServiceAccountList
+	if err := c.List(t.Context(), &labeledAccounts, client.InNamespace(many), client.MatchingLabels{annotatedLabel: "true"}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(labelledAccounts.Items); n != 5 {
+	if n := len(labeledAccounts.Items); n != 5 {
 		t.Errorf("%d ServiceAccounts have the label, want 5", n)
 	}
 	eventually(t, "the last is known", func() bool {
@@ -378,7 +377,7 @@ func (c *cluster) testAccountLabels(t *testing.T) {
 		labels, want            map[string]string
 	}{
 		{"without a role", "other", "x", nil, nil},
-		{"without a role, labelled by hand", "other", "x", map[string]string{annotatedLabel: "true"}, nil},
+		{"without a role, labeled by hand", "other", "x", map[string]string{annotatedLabel: "true"}, nil},
 		{"a role", roleAnnotation, "orders", nil, map[string]string{annotatedLabel: "true"}},
 		{"a role beside another label", roleAnnotation, "orders", map[string]string{"a": "b"}, map[string]string{"a": "b", annotatedLabel: "true"}},
 		{"a role with the label set to false", roleAnnotation, "orders", map[string]string{annotatedLabel: "false"}, map[string]string{annotatedLabel: "true"}},
@@ -398,7 +397,7 @@ func (c *cluster) testAccountLabels(t *testing.T) {
 		})
 	}
 	elsewhere := &corev1.ServiceAccount{}
-	c.get(t, elsewhere, unlabelled, "irsa")
+	c.get(t, elsewhere, unlabeled, "irsa")
 	if len(elsewhere.Labels) != 0 {
 		t.Errorf("in a namespace without the label: %v", elsewhere.Labels)
 	}
@@ -414,7 +413,7 @@ func (c *cluster) testInjectionSettings(t *testing.T) {
 	}()
 	pods := func() []*corev1.Pod {
 		return []*corev1.Pod{
-			appPod(unlabelled, "bare", labelled("true"), annotated(deliveryOf, "endpoint")),
+			appPod(unlabeled, "bare", labeled("true"), annotated(deliveryOf, "endpoint")),
 			appPod(optedIn, "bare", annotated(roleAnnotation, "arn:aws:iam::123456789012:role/pods/orders"), annotated(deliveryOf, "endpoint")),
 			appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint")),
 		}
@@ -443,7 +442,7 @@ func (c *cluster) testInjectionSettings(t *testing.T) {
 	}
 	taken := appPod(optedIn, "irsa", withVolume("cache", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, "/meta/aws"))
 	wantRejection(t, c.Create(t.Context(), taken, client.DryRunAll), ownPolicy, "container app mounts another volume at /meta/aws,")
-	regional := appPod(unlabelled, "bare", labelled("true"), appEnv(corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: "us-east-1"}))
+	regional := appPod(unlabeled, "bare", labeled("true"), appEnv(corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: "us-east-1"}))
 	c.admit(t, regional)
 	want := []string{"AWS_DEFAULT_REGION=us-east-1", sharedFile + "=/meta/aws/credentials.process", metadataOff + "=true"}
 	if got := envOf(regional)["app"]; !slices.Equal(got, want) {
@@ -454,16 +453,16 @@ func (c *cluster) testInjectionSettings(t *testing.T) {
 // testMissingPolicy removes a binding of each policy that injects, and restores it.
 func (c *cluster) testMissingPolicy(t *testing.T) {
 	for _, row := range []struct {
-		policy, rejectedBy string
-		pod                *corev1.Pod
+		binding, rejectedBy string
+		pod                 *corev1.Pod
 	}{
 		{injectEndpointName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), annotated(deliveryOf, "endpoint"))},
-		{injectLabelName, injectedPolicy, appPod(unlabelled, "bare", labelled("true"))},
-		{injectRoleName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"))},
+		{injectPodName + "-by-label", injectedPolicy, appPod(unlabeled, "bare", labeled("true"))},
+		{injectPodName, injectedPolicy, appPod(optedIn, "bare", annotated(roleAnnotation, "orders"))},
 		{injectOwnName, ownPolicy, appPod(optedIn, "irsa")},
 	} {
 		for _, object := range render(t, "injection") {
-			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == row.policy {
+			if object.GetKind() == "MutatingAdmissionPolicyBinding" && object.GetName() == row.binding {
 				if err := c.Delete(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
@@ -471,11 +470,11 @@ func (c *cluster) testMissingPolicy(t *testing.T) {
 		}
 		var last error
 		create := func(ctx context.Context) error { return c.Create(ctx, row.pod.DeepCopy(), client.DryRunAll) }
-		eventually(t, "the pod is rejected without "+row.policy, func() bool {
+		eventually(t, "the pod is rejected without "+row.binding, func() bool {
 			last = create(t.Context())
 			return last != nil
 		})
-		wantRejection(t, last, row.rejectedBy, "policy "+row.policy+" is missing")
+		wantRejection(t, last, row.rejectedBy, "policy "+strings.TrimSuffix(row.binding, "-by-label")+" is missing")
 	}
 	byHand := appPod(optedIn, "bare", annotated(roleAnnotation, "orders"), withVolume("role", secretSource("aws-iam-orders"), mountPath))
 	c.admit(t, byHand)

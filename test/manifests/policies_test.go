@@ -59,31 +59,31 @@ func TestServiceAccountPolicy_FindsSecretsAsPodPolicies(t *testing.T) {
 	}
 }
 
-// TestInjectionPolicies_DifferInTheirSecretOnly compares the three policies that inject: they look
-// at different pods, and add the same.
+// TestInjectionPolicies_DifferInTheirSecretOnly compares the two policies that inject: they look at
+// different pods, and add the same.
 func TestInjectionPolicies_DifferInTheirSecretOnly(t *testing.T) {
-	label := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/label.yaml", 0)
-	for _, file := range []string{"injection/role.yaml", "injection/serviceaccount.yaml"} {
-		other := readDocument[admissionv1.MutatingAdmissionPolicy](t, file, 0)
-		if !reflect.DeepEqual(other.Spec.Mutations, label.Spec.Mutations) || other.Spec.ReinvocationPolicy != label.Spec.ReinvocationPolicy {
-			t.Errorf("%s adds something else than label.yaml", file)
+	pod := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/pod.yaml", 0)
+	own := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/serviceaccount.yaml", 0)
+	if !reflect.DeepEqual(own.Spec.Mutations, pod.Spec.Mutations) || own.Spec.ReinvocationPolicy != pod.Spec.ReinvocationPolicy {
+		t.Error("they add something else")
+	}
+	if !reflect.DeepEqual(own.Spec.MatchConstraints.ResourceRules, pod.Spec.MatchConstraints.ResourceRules) {
+		t.Error("they look at other objects")
+	}
+	const incomplete = "(object.spec.containers + "
+	if _, of, _ := strings.Cut(pod.Spec.MatchConditions[0].Expression, incomplete); of == "" || !strings.HasSuffix(own.Spec.MatchConditions[0].Expression, incomplete+of) {
+		t.Error("they do not agree when a pod is complete")
+	}
+	expressions := map[string]string{}
+	for _, v := range pod.Spec.Variables {
+		expressions[v.Name] = v.Expression
+	}
+	for i, v := range own.Spec.Variables {
+		if v.Name != "secret" && expressions[v.Name] != v.Expression {
+			t.Errorf("variable %s is %s, and in pod.yaml %s", v.Name, v.Expression, expressions[v.Name])
 		}
-		if !reflect.DeepEqual(other.Spec.MatchConstraints.ResourceRules, label.Spec.MatchConstraints.ResourceRules) {
-			t.Errorf("%s looks at other objects than label.yaml", file)
-		}
-		expressions := map[string]string{}
-		for _, v := range other.Spec.Variables {
-			expressions[v.Name] = v.Expression
-		}
-		for i := 1; i < 3; i++ {
-			if v := other.Spec.Variables[i]; label.Spec.Variables[i] != v {
-				t.Errorf("%s: variable %d is %s, so that one patch does not fit all", file, i, v.Name)
-			}
-		}
-		for _, v := range label.Spec.Variables {
-			if v.Name != "secret" && expressions[v.Name] != v.Expression {
-				t.Errorf("%s: variable %s is %s, and in label.yaml %s", file, v.Name, expressions[v.Name], v.Expression)
-			}
+		if (i == 1 || i == 2) && pod.Spec.Variables[i] != v {
+			t.Errorf("variable %d is %s, so that one patch does not fit both", i, v.Name)
 		}
 	}
 	// Kubernetes 1.36.0 to 1.36.4 crash the request on a list of Objects.
@@ -98,21 +98,21 @@ func TestInjectionPolicies_DifferInTheirSecretOnly(t *testing.T) {
 // TestInjectedPolicies_LookWhereInjectionDoes compares the policies that reject pods which were not
 // injected with those that inject.
 func TestInjectedPolicies_LookWhereInjectionDoes(t *testing.T) {
-	role := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/role.yaml", 0)
+	pod := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/pod.yaml", 0)
 	own := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/serviceaccount.yaml", 0)
 	ownBinding := readDocument[admissionv1.MutatingAdmissionPolicyBinding](t, "injection/serviceaccount.yaml", 1)
 	rejects := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 0)
 	rejectsOwn := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 3)
 	rejectsOwnBinding := readDocument[admissionv1.ValidatingAdmissionPolicyBinding](t, "injection/injected.yaml", 4)
-	injects, last := own.Spec.MatchConditions, len(own.Spec.MatchConditions)-1
-	if injects[last].Name != "is-incomplete" || !reflect.DeepEqual(injects[:last], rejectsOwn.Spec.MatchConditions) || !reflect.DeepEqual(own.Spec.ParamKind, rejectsOwn.Spec.ParamKind) {
+	if !strings.HasPrefix(own.Spec.MatchConditions[0].Expression, rejectsOwn.Spec.MatchConditions[0].Expression+" && ") ||
+		!reflect.DeepEqual(own.Spec.MatchConstraints.ObjectSelector, rejectsOwn.Spec.MatchConstraints.ObjectSelector) {
 		t.Error("pods of annotated ServiceAccounts are injected and rejected on different conditions")
 	}
 	if !reflect.DeepEqual(ownBinding.Spec.ParamRef, rejectsOwnBinding.Spec.ParamRef) || !reflect.DeepEqual(ownBinding.Spec.MatchResources, rejectsOwnBinding.Spec.MatchResources) {
 		t.Error("pods of annotated ServiceAccounts are injected and rejected in different places")
 	}
 	expressions := map[string]string{}
-	for _, v := range role.Spec.Variables {
+	for _, v := range pod.Spec.Variables {
 		expressions[v.Name] = v.Expression
 	}
 	shared := 0
@@ -124,13 +124,13 @@ func TestInjectedPolicies_LookWhereInjectionDoes(t *testing.T) {
 			if of, ok := expressions[v.Name]; ok && v.Name != "secret" {
 				shared++
 				if of != v.Expression {
-					t.Errorf("%s: variable %s is %s, and in role.yaml %s", policy.Name, v.Name, v.Expression, of)
+					t.Errorf("%s: variable %s is %s, and in pod.yaml %s", policy.Name, v.Name, v.Expression, of)
 				}
 			}
 		}
 	}
 	if shared < 15 {
-		t.Errorf("they share only %d variables with role.yaml", shared)
+		t.Errorf("they share only %d variables with pod.yaml", shared)
 	}
 }
 

@@ -327,12 +327,15 @@ func apiServer(t *testing.T, watched func(resource string)) (address string) {
 	known := map[string]string{
 		"/api":    `{"kind": "APIVersions", "versions": ["v1"]}`,
 		"/apis":   `{"kind": "APIGroupList", "apiVersion": "v1", "groups": []}`,
-		"/api/v1": `{"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "secrets", "namespaced": true, "kind": "Secret"}, {"name": "pods", "namespaced": true, "kind": "Pod"}]}`,
+		"/api/v1": `{"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "secrets", "namespaced": true, "kind": "Secret"}, {"name": "pods", "namespaced": true, "kind": "Pod"}, {"name": "serviceaccounts", "namespaced": true, "kind": "ServiceAccount"}]}`,
 	}
 	// The initial list, which is empty, in the stream of a watch.
 	none := map[string]string{}
-	for resource, kind := range map[string]string{"pods": "Pod", "secrets": "Secret"} {
-		none[resource] = `{"type": "BOOKMARK", "object": {"kind": "` + kind + `", "apiVersion": "v1", "metadata": {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}}}`
+	for resource, kind := range map[string]string{
+		"pods": `"kind": "Pod", "apiVersion": "v1"`, "secrets": `"kind": "Secret", "apiVersion": "v1"`,
+		"serviceaccounts": `"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"`,
+	} {
+		none[resource] = `{"type": "BOOKMARK", "object": {` + kind + `, "metadata": {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}}}`
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -295,7 +295,7 @@ func TestUpstreamSecret_IsTakenOver(t *testing.T) {
 	w.sts.SetFault(ststest.NoFault)
 	for _, s := range secrets {
 		now := w.wait(s.Name)
-		if now.UID != s.UID || len(now.Data) != 7 {
+		if now.UID != s.UID || len(now.Data) != 8 {
 			t.Errorf("%s: not taken over in place: %d keys", s.Name, len(now.Data))
 		}
 	}

@@ -155,7 +155,7 @@ func TestSecret_TamperedIsRestored(t *testing.T) {
 		w.eventually(edit.what, func() bool {
 			now := w.secret("aws-iam-orders")
 			c, err := secret.Read(now)
-			return err == nil && w.isGood(w.secret("aws-iam-orders")) && len(now.Data) == 7 && now.UID == s.UID &&
+			return err == nil && w.isGood(w.secret("aws-iam-orders")) && len(now.Data) == 8 && now.UID == s.UID &&
 				strings.Contains(string(now.Data["credentials.process"]), "cat /meta/aws-iam") && now.Annotations[secret.AccessKeyIDAnnotation] == c.AccessKeyID &&
 				now.Annotations[secret.RoleARNAnnotation] == string(now.Data["role-arn"])
 		})

@@ -236,6 +236,7 @@ func TestServiceAccountToken_RefusesToMintUnconfined(t *testing.T) {
 // request, for the controller's own ServiceAccount. That is not enough.
 func TestServiceAccountToken_RefusesToMintForEveryAudience(t *testing.T) {
 	m := newMinter(t, "rbac.yaml")
+	m.eventually("the policy of another test is gone", m.isUnconfined)
 	m.apply("../../config/components/web-identity-per-serviceaccount/token.yaml", "['sts.amazonaws.com']", "object.spec.audiences")
 	m.eventually("the changed policy is in force", func() bool { return !m.isUnconfined() })
 	m.begin()

@@ -24,7 +24,8 @@ func redirect(t *testing.T, variable string, status int) (here, elsewhere *atomi
 	t.Cleanup(target.Close)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		here.Add(1)
-		http.Redirect(w, r, strings.Replace(target.URL, "127.0.0.1", "localhost", 1)+r.URL.Path, status)
+		w.Header().Set("Location", strings.Replace(target.URL, "127.0.0.1", "localhost", 1)+r.URL.Path)
+		w.WriteHeader(status)
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv(variable, server.URL)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -21,8 +22,8 @@ func credentialSet(changes ...string) string {
 	fields := map[string]string{
 		"accessKeyId": "ASIAEXAMPLE", "secretAccessKey": "secret", "sessionToken": "token", "expiration": "2026-01-01T13:00:00Z",
 	}
-	for i := 0; i < len(changes); i += 2 {
-		fields[changes[i]] = changes[i+1]
+	for change := range slices.Chunk(changes, 2) {
+		fields[change[0]] = change[len(change)-1]
 	}
 	var all []string
 	for name, value := range fields {

@@ -432,27 +432,33 @@ func TestRolesAnywhere_OtherAnswers(t *testing.T) {
 	}{
 		"throttled": {
 			http.StatusTooManyRequests, "ThrottlingException", `{"message":"Rate exceeded"}`,
-			credentials.Throttled, "ThrottlingException", []string{"CreateSession: ThrottlingException: Rate exceeded", "tried again"},
+			credentials.Throttled, "ThrottlingException",
+			[]string{"CreateSession: ThrottlingException: Rate exceeded", "tried again"},
 		},
 		"credentials that have expired": {
 			http.StatusCreated, "", `{"credentialSet":[{"credentials":{"accessKeyId":"a","secretAccessKey":"b","sessionToken":"c","expiration":"2020-01-01T00:00:00Z"}}]}`,
-			credentials.Unavailable, "BadAnswer", []string{"incomplete or have expired", "asked again"},
+			credentials.Unavailable, "BadAnswer",
+			[]string{"incomplete or have expired", "asked again"},
 		},
 		"no credentials": {
 			http.StatusCreated, "", `{"credentialSet":[]}`,
-			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+			credentials.Unavailable, "NoAnswer",
+			[]string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
 		},
 		"a page": {
 			http.StatusOK, "", "<html>sign in</html>",
-			credentials.Unavailable, "NoAnswer", []string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
+			credentials.Unavailable, "NoAnswer",
+			[]string{"is not IAM Roles Anywhere", "AWS_ENDPOINT_URL_ROLESANYWHERE"},
 		},
 		"an error of AWS": {
 			http.StatusInternalServerError, "InternalFailure", `{"message":"try later"}`,
-			credentials.Unavailable, "InternalFailure", []string{"CreateSession: InternalFailure: try later", "tried again"},
+			credentials.Unavailable, "InternalFailure",
+			[]string{"CreateSession: InternalFailure: try later", "tried again"},
 		},
 		"a code that is unknown": {
 			http.StatusBadRequest, "Invented", `{"message":"no"}`,
-			credentials.Unavailable, "Invented", []string{"CreateSession: Invented: no"},
+			credentials.Unavailable, "Invented",
+			[]string{"CreateSession: Invented: no"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

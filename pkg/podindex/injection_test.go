@@ -43,14 +43,14 @@ func TestReduce_NotInjected(t *testing.T) {
 		return account == types.NamespacedName{Namespace: "n", Name: "orders"}
 	}
 	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{Injects: injects})
-	labelled := podOf("labelled", "other")
-	labelled.Labels = map[string]string{request.InjectLabel: "true"}
+	asking := podOf("asking", "other")
+	asking.Labels = map[string]string{request.InjectLabel: "true"}
 	excluded := podOf("excluded", "orders")
 	excluded.Labels = map[string]string{request.InjectLabel: "false"}
 	elsewhere := podOf("elsewhere", "orders")
 	elsewhere.Namespace = "m"
 	for pod, want := range map[*corev1.Pod]bool{
-		podOf("orders", "orders"): true, podOf("other", "other"): false, podOf("default", ""): false, labelled: true, excluded: false, elsewhere: false,
+		podOf("orders", "orders"): true, podOf("other", "other"): false, podOf("default", ""): false, asking: true, excluded: false, elsewhere: false,
 	} {
 		name := pod.Name
 		if got := x.reduce(pod); got != want {
@@ -62,7 +62,7 @@ func TestReduce_NotInjected(t *testing.T) {
 	if got := notInjected(x, "aws-iam.orders"); !slices.Equal(got, []string{"orders"}) {
 		t.Errorf("not injected with orders' Secret: %q", got)
 	}
-	if got := notInjected(x, "aws-iam.other"); !slices.Equal(got, []string{"labelled"}) {
+	if got := notInjected(x, "aws-iam.other"); !slices.Equal(got, []string{"asking"}) {
 		t.Errorf("not injected with other's Secret: %q", got)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"kube-aws-iam-controller/pkg/request"
 )
 
-// labelled returns a pod of ServiceAccount orders that asks for injection.
-func labelled(change ...func(*corev1.Pod)) *corev1.Pod {
+// asking returns a pod of ServiceAccount orders that asks for injection.
+func asking(change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "p", UID: "1", Labels: map[string]string{request.InjectLabel: "true"}},
 		Spec:       corev1.PodSpec{ServiceAccountName: "orders", Containers: []corev1.Container{{Name: "c"}}},
@@ -38,23 +38,23 @@ func TestLacksInjection(t *testing.T) {
 		pod  *corev1.Pod
 		want bool
 	}{
-		{"a label, and no Secret", labelled(), true},
-		{"the ServiceAccount default", labelled(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "" }), true},
-		{"injected", labelled(mounting("aws-iam.orders")), false},
-		{"projected", labelled(func(p *corev1.Pod) {
+		{"a label, and no Secret", asking(), true},
+		{"the ServiceAccount default", asking(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "" }), true},
+		{"injected", asking(mounting("aws-iam.orders")), false},
+		{"projected", asking(func(p *corev1.Pod) {
 			source := corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "aws-iam.orders"}}}
 			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}}}}
 		}), false},
-		{"another Secret", labelled(mounting("aws-iam-app")), true},
-		{"the Secret of another ServiceAccount", labelled(mounting("aws-iam.other")), true},
-		{"no label", labelled(func(p *corev1.Pod) { p.Labels = nil }), false},
-		{"the label false", labelled(label("false")), false},
-		{"another label", labelled(label("yes")), false},
-		{"annotated with a role", labelled(annotated(request.RoleAnnotation)), false},
-		{"a mirror pod", labelled(annotated(corev1.MirrorPodAnnotationKey)), false},
-		{"Windows", labelled(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }), false},
-		{"Windows by its node", labelled(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} }), false},
-		{"Linux", labelled(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Linux} }), true},
+		{"another Secret", asking(mounting("aws-iam-app")), true},
+		{"the Secret of another ServiceAccount", asking(mounting("aws-iam.other")), true},
+		{"no label", asking(func(p *corev1.Pod) { p.Labels = nil }), false},
+		{"the label false", asking(label("false")), false},
+		{"another label", asking(label("yes")), false},
+		{"annotated with a role", asking(annotated(request.RoleAnnotation)), false},
+		{"a mirror pod", asking(annotated(corev1.MirrorPodAnnotationKey)), false},
+		{"Windows", asking(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }), false},
+		{"Windows by its node", asking(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} }), false},
+		{"Linux", asking(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Linux} }), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := request.LacksInjection(c.pod); got != c.want {
@@ -91,7 +91,7 @@ func wantNotInjected(t *testing.T, pod *corev1.Pod, want bool) {
 // What the ServiceAccount asks for counts where the pod says nothing.
 func TestMarkInjected(t *testing.T) {
 	for value, want := range map[string]bool{"": true, "true": true, "false": false, "yes": false} {
-		p := labelled(func(p *corev1.Pod) {
+		p := asking(func(p *corev1.Pod) {
 			if p.Labels = map[string]string{"app": "x"}; value != "" {
 				p.Labels[request.InjectLabel] = value
 			}
@@ -110,7 +110,7 @@ func TestMarkInjected(t *testing.T) {
 
 // A name that is too long for a Secret gives a request, too, which no Secret answers.
 func TestLacksInjection_LongName(t *testing.T) {
-	p := labelled(func(p *corev1.Pod) { p.Spec.ServiceAccountName = strings.Repeat("s", 253) })
+	p := asking(func(p *corev1.Pod) { p.Spec.ServiceAccountName = strings.Repeat("s", 253) })
 	requests := request.FromPod(p, "/meta/aws-iam")
 	if len(requests) != 1 || len(requests[0].Secret) > 253 {
 		t.Errorf("the requests are %+v", requests)

@@ -123,7 +123,7 @@ func (x *Index) Put(account *metav1.PartialObjectMetadata) {
 	next := &ServiceAccount{Name: name, UID: account.UID, Request: asked, Injects: account.Labels[request.RoleAnnotatedLabel] == "true"}
 	if next.Injects {
 		previous, known := x.Get(name)
-		next.InjectsLate = x.HasSynced() && !(known && previous.Injects) || previous.InjectsLate
+		next.InjectsLate = x.HasSynced() && (!known || !previous.Injects) || previous.InjectsLate
 	}
 	x.replaceAccount(name, next)
 }

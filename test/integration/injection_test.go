@@ -8,8 +8,8 @@ import (
 	"kube-aws-iam-controller/pkg/request"
 )
 
-// labelled adds a label to a pod.
-func labelled(key, value string) func(*corev1.Pod) {
+// withLabel adds a label to a pod.
+func withLabel(key, value string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Labels = map[string]string{key: value} }
 }
 
@@ -24,9 +24,9 @@ func TestInjection_NotInjected(t *testing.T) {
 	w.event("Warning NotInjected before-the-start:", "ServiceAccount that is annotated with a role", "kubectl rollout restart")
 
 	w.serviceAccount("late", nil)
-	w.pod("labelled", as("late"), labelled(request.InjectLabel, "true"))
-	w.event("Warning NotInjected labelled:", request.InjectLabel)
-	w.pod("excluded", as("late"), labelled(request.InjectLabel, "false"))
+	w.pod("asking", as("late"), withLabel(request.InjectLabel, "true"))
+	w.event("Warning NotInjected asking:", request.InjectLabel)
+	w.pod("excluded", as("late"), withLabel(request.InjectLabel, "false"))
 	w.pod("created-before-the-annotation", as("late"))
 	w.annotateAccount("late", map[string]any{request.RoleAnnotation: "app"})
 	w.patch(newServiceAccount(w.namespace, "late"), `{"metadata":{"labels":{"`+request.RoleAnnotatedLabel+`":"true"}}}`)

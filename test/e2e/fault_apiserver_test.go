@@ -15,6 +15,7 @@ import (
 // leaderPartitioned drops all packets between the leader and the API server, both ways.
 func (f *fleet) leaderPartitioned(tb testing.TB) (note string) {
 	tb.Helper()
+	f.awaitController(tb) // the trial before may have killed the leader a moment ago
 	old, err := f.getLeader()
 	f.check(tb, err)
 	rules := node.Drop(old.Status.PodIP)

@@ -163,7 +163,7 @@ simulate: ## Play days of a cluster's life for each of SEEDS seeds, with faults 
 	@SEED=$(SEED) go test ./test/simulation -run '^TestSeeds$$' -count=1 -timeout 0 -v -args -seeds $(SEEDS)
 
 .PHONY: bench
-bench: build ## Measure speed, memory and cost at the size of big clusters, in 12 minutes (BENCH=--run=..., --growth, --json=...)
+bench: build ## Measure speed, memory and cost at the size of big clusters, in 15 minutes (BENCH=--run=..., --growth, --json=...)
 	@$(WITH_API) go run ./test/bench --controller $(PROGRAM) $(BENCH)
 
 ##@ Keep in order

@@ -28,11 +28,6 @@ func onePodByWebIdentity(ctx context.Context, c *cluster) ([]figure, error) {
 	if err := c.Create(ctx, "config/components/web-identity-per-serviceaccount"); err != nil {
 		return nil, err
 	}
-	namespace, name, _ := strings.Cut(strings.TrimPrefix(serviceAccount, "system:serviceaccount:"), ":")
-	own := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}} // with which the policy is probed
-	if _, err := c.direct.CoreV1().ServiceAccounts(namespace).Create(ctx, own, metav1.CreateOptions{}); err != nil {
-		return nil, err
-	}
 	if _, err := env.TrustAPIServer(ctx, c.Admin, c.STS); err != nil {
 		return nil, err
 	}

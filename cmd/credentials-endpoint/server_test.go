@@ -246,12 +246,7 @@ func TestServeConn_TimesOut(t *testing.T) {
 			h, _ := newTestHandler(volume)
 			synctest.Test(t, func(t *testing.T) {
 				client, conn := net.Pipe()
-				began := time.Now()
-				ended := make(chan time.Duration)
-				go func() {
-					newServer(h).serveConn(conn)
-					ended <- time.Since(began)
-				}()
+				ended := serveUntilEnd(h, conn)
 				go func() { _, _ = io.Copy(io.Discard, client) }()
 				_, err := io.WriteString(client, test.send)
 				must(t, err)
@@ -264,6 +259,16 @@ func TestServeConn_TimesOut(t *testing.T) {
 	}
 }
 
+// serveUntilEnd serves a connection in the background and sends how long that took.
+func serveUntilEnd(h *handler, conn net.Conn) <-chan time.Duration {
+	began, ended := time.Now(), make(chan time.Duration)
+	go func() {
+		newServer(h).serveConn(conn)
+		ended <- time.Since(began)
+	}()
+	return ended
+}
+
 // A client that does not read its response does not hold its connection, either.
 func TestServeConn_TimesOutWriting(t *testing.T) {
 	volume := newTestVolume(t)
@@ -271,12 +276,7 @@ func TestServeConn_TimesOutWriting(t *testing.T) {
 	h, _ := newTestHandler(volume)
 	synctest.Test(t, func(t *testing.T) {
 		client, conn := net.Pipe()
-		began := time.Now()
-		ended := make(chan time.Duration)
-		go func() {
-			newServer(h).serveConn(conn)
-			ended <- time.Since(began)
-		}()
+		ended := serveUntilEnd(h, conn)
 		_, err := io.WriteString(client, goodRequest)
 		must(t, err)
 		if got := <-ended; got != requestTimeout {

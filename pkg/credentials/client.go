@@ -141,23 +141,6 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// configuredRole returns the role that the settings name as that of the base credentials: for IAM
-// Roles Anywhere, or the SDK's AWS_ROLE_ARN. It is zero if they name none.
-func configuredRole(o *Options) role.ID {
-	if o.RolesAnywhere != nil {
-		return o.RolesAnywhere.Role.ID()
-	}
-	env, err := config.NewEnvConfig()
-	if err != nil || o.Seeded {
-		return role.ID{}
-	}
-	named, err := role.ParseARN(env.RoleARN)
-	if err != nil {
-		return role.ID{}
-	}
-	return named.ID()
-}
-
 // loadConfig returns the AWS settings, and the options with which to load them again.
 func loadConfig(ctx context.Context) (aws.Config, []func(*config.LoadOptions) error, error) {
 	client := awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {

@@ -3,6 +3,8 @@ package credentials
 import (
 	"context"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+
 	"kube-aws-iam-controller/pkg/role"
 )
 
@@ -30,6 +32,23 @@ func (c *Client) IsKnownOwnRole(r role.ARN) bool {
 	}
 	own := c.baseClient.lastCaller.Load()
 	return own != nil && own.Is(r)
+}
+
+// configuredRole returns the role that the settings name as that of the base credentials: for IAM
+// Roles Anywhere, or the SDK's AWS_ROLE_ARN. It is zero if they name none.
+func configuredRole(o *Options) role.ID {
+	if o.RolesAnywhere != nil {
+		return o.RolesAnywhere.Role.ID()
+	}
+	env, err := config.NewEnvConfig()
+	if err != nil || o.Seeded {
+		return role.ID{}
+	}
+	named, err := role.ParseARN(env.RoleARN)
+	if err != nil {
+		return role.ID{}
+	}
+	return named.ID()
 }
 
 // UsesKey reports whether the Client works with an access key: that of its base credentials or

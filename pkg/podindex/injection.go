@@ -44,7 +44,7 @@ func PodsOf(c typedcorev1.PodsGetter) func(context.Context, types.NamespacedName
 }
 
 // Refreshes of one namespace per second, and at once. Each lists up to a page of whole pods twice,
-// and whoever can change a ServiceAccount can cause it.
+// and every user who can change a ServiceAccount can cause it.
 const refreshRate, refreshBurst = 1, 50
 
 // maxIdleNamespaces is how many namespaces are remembered that had a refresh.
@@ -52,14 +52,13 @@ const maxIdleNamespaces = 1000
 
 // mayRefresh reports whether a namespace can have a refresh now, and counts it.
 func (x *Index) mayRefresh(namespace string) bool {
-	now := x.clock.Now()
 	known, ok := x.refreshes.Get(namespace)
 	limiter, _ := known.(*rate.Limiter)
 	if !ok {
 		limiter = rate.NewLimiter(refreshRate, refreshBurst)
 		x.refreshes.Add(namespace, limiter)
 	}
-	return limiter.AllowN(now, 1)
+	return limiter.AllowN(x.clock.Now(), 1)
 }
 
 // Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch

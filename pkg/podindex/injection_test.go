@@ -124,7 +124,7 @@ func TestIndex_RefreshKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// Whoever can change ServiceAccounts of a namespace can cause lists, but only so many.
+// Users who can change ServiceAccounts of a namespace can cause lists, but only so many.
 func TestIndex_RefreshesOfANamespaceAreLimited(t *testing.T) {
 	lists := map[string]int{}
 	c := clocktesting.NewFakePassiveClock(noon)

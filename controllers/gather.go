@@ -59,10 +59,13 @@ func (r *reconciler) findRequesters(ctx context.Context, s *snapshot) error {
 		s.requester = &account
 	}
 	if s.requester != nil && s.requester.InjectsLate && s.known.PodsRefreshedFor != s.requester.UID {
-		if err := r.pods.Refresh(ctx, s.requester.Name); err != nil {
+		done, err := r.pods.Refresh(ctx, s.requester.Name)
+		if err != nil {
 			return err
 		}
-		s.next.PodsRefreshedFor = s.requester.UID
+		if s.podsUnlisted = !done; done {
+			s.next.PodsRefreshedFor = s.requester.UID
+		}
 	}
 	s.consumers, s.strangers = r.pods.ConsumersOf(s.name)
 	s.accounts, s.byAccount = podindex.ByServiceAccount(s.consumers)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,6 +99,26 @@ func TestInjection_NoAnswerIsTriedAgain(t *testing.T) {
 		t.Error("it is not tried again")
 	}
 	l.podsErr, l.podsOf = nil, []corev1.Pod{plainPod("p", nil)}
+	l.reconcile("aws-iam.orders")
+	if l.rec.count(v1.ReasonNotInjected) != 1 {
+		t.Errorf("the events are %v", l.rec.events)
+	}
+}
+
+// A namespace has had too many lists of pods: the pods are listed later.
+func TestInjection_ListIsDelayed(t *testing.T) {
+	l := injecting(t)
+	for done := true; done; {
+		var err error
+		done, err = l.pods.Refresh(t.Context(), types.NamespacedName{Namespace: "ns", Name: "other"})
+		l.must(err)
+	}
+	l.podsOf = []corev1.Pod{plainPod("p", nil)}
+	after := l.reconcile("aws-iam.orders")
+	if n := l.rec.count(v1.ReasonNotInjected); n != 0 || after.RequeueAfter != time.Minute {
+		t.Fatalf("%d events, and then %v", n, after)
+	}
+	l.step(time.Minute)
 	l.reconcile("aws-iam.orders")
 	if l.rec.count(v1.ReasonNotInjected) != 1 {
 		t.Errorf("the events are %v", l.rec.events)

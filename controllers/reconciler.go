@@ -76,7 +76,7 @@ func (r *reconciler) apply(ctx context.Context, s *snapshot, d decision) (after 
 	done := r.clocks.Now()
 	at := r.record(ctx, s, d, o, done)
 	at = r.writeStatus(ctx, s, d, o, at)
-	if !s.wanted && len(s.strangers) == 0 && s.current == nil && o.failure == nil {
+	if !s.wanted && len(s.strangers) == 0 && s.current == nil && o.failure == nil && !s.podsUnlisted {
 		at = r.forget(s)
 	} else {
 		r.records.Put(s.name, &s.next)

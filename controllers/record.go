@@ -27,6 +27,9 @@ func (r *reconciler) record(ctx context.Context, s *snapshot, d decision, o outc
 	}
 	at := r.recordOutcome(log, s, d, o, done)
 	r.recordRemoval(log, s, d, o)
+	if later := s.now.Add(rejectionRetry); s.podsUnlisted && (at.IsZero() || later.Before(at)) {
+		return later
+	}
 	return at
 }
 

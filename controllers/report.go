@@ -48,15 +48,13 @@ func (r *reconciler) reportPods(s *snapshot) {
 	s.next.NotInjected = 0
 	for i, c := range s.strangers {
 		pods.Insert(c.Pod.UID)
-		reason := v1.ReasonInvalidRole
-		switch {
-		case c.NotInjectedByServiceAccount() && (s.requester == nil || !s.requester.Injects): // not any more
+		if c.NotInjectedByServiceAccount() && (s.requester == nil || !s.requester.Injects) { // not any more
 			continue
-		case c.NotInjected():
-			reason = v1.ReasonNotInjected
+		}
+		if c.Rejection() == v1.ReasonNotInjected {
 			s.next.NotInjected++
 		}
-		r.events.EmitOnce(s.name, events.Inspected(reason, c.Validate().Error()), s.podTargets(s.strangers[i:i+1])...)
+		r.events.EmitOnce(s.name, events.Inspected(c.Rejection(), c.Validate().Error()), s.podTargets(s.strangers[i:i+1])...)
 	}
 	s.next.Reported.Keep(pods)
 }

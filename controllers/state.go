@@ -46,6 +46,9 @@ type state struct {
 	reviewAt time.Time
 	// recheckAt is when to ask for a review because of a recent change; zero if there was none.
 	recheckAt time.Time
+	// podsUnlisted is true if pods are to be listed for the ServiceAccount, and such lists had
+	// reached their limit.
+	podsUnlisted bool
 	// unmanaged is why a Secret of another writer that has the name is left alone.
 	unmanaged string
 	// current is the controller's own Secret, if it exists. unfit is why it must not stay, with the

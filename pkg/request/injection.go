@@ -1,6 +1,7 @@
 package request
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,16 +29,21 @@ func MarkInjected(pod *corev1.Pod) {
 	}
 }
 
-// LacksInjection reports whether a pod should have the Secret of its ServiceAccount by injection,
-// and has not. A pod that is annotated with a role is no such pod: the API server itself rejects it
-// if it is not injected. Nor are the pods that are never injected.
+// LacksInjection reports whether a pod asks for a Secret by injection and has none: that of its
+// ServiceAccount or, on Windows, any. Another pod that is annotated with a role is no such pod: the
+// API server itself rejects it if it is not injected. Nor is a mirror pod.
 func LacksInjection(pod *corev1.Pod) bool {
-	switch pod.Labels[InjectLabel] {
-	case "true", byServiceAccount:
-	default:
+	annotated := pod.Annotations[RoleAnnotation] != ""
+	asks := pod.Labels[InjectLabel] == "true" || pod.Labels[InjectLabel] == byServiceAccount
+	switch {
+	case isMirror(pod):
 		return false
+	case isWindows(pod):
+		return (asks || annotated && pod.Labels[InjectLabel] != "false") && !references(pod, isRequest)
+	default:
+		own := ServiceAccountPrefix + ServiceAccountName(pod)
+		return asks && !annotated && !references(pod, func(secret string) bool { return secret == own })
 	}
-	return pod.Annotations[RoleAnnotation] == "" && !isMirror(pod) && !isWindows(pod) && !references(pod, ServiceAccountPrefix+ServiceAccountName(pod))
 }
 
 // isMirror reports whether a pod stands for a static pod of a kubelet, which can use no Secrets.
@@ -47,33 +53,47 @@ func isWindows(pod *corev1.Pod) bool {
 	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows || pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
 }
 
-// references reports whether a pod references a Secret in its volumes or environments.
-func references(pod *corev1.Pod, secret string) bool {
+// references reports whether a pod references, in its volumes or environments, a Secret with a name
+// that matches.
+func references(pod *corev1.Pod, matches func(secret string) bool) bool {
 	for name := range secrets(pod) {
-		if name == secret {
+		if matches(name) {
 			return true
 		}
 	}
 	return false
 }
 
-// notInjected returns the Request that a pod should make and does not.
-func notInjected(pod *corev1.Pod) *Request {
-	account := ServiceAccountName(pod)
-	r := &Request{Secret: shorten(ServiceAccountPrefix+account, maxSecretName), missing: true, byAccount: pod.Labels[InjectLabel] == byServiceAccount}
+// missing returns, for a pod that LacksInjection, the Request for the Secret of its ServiceAccount
+// that says so, and otherwise nil.
+func missing(pod *corev1.Pod) *Request {
+	if !LacksInjection(pod) {
+		return nil
+	}
+	r := &Request{Secret: shorten(ServiceAccountPrefix+ServiceAccountName(pod), maxSecretName), byAccount: pod.Labels[InjectLabel] == byServiceAccount}
 	asks := "has the label " + InjectLabel + ": \"true\""
-	if r.byAccount {
+	switch {
+	case pod.Annotations[RoleAnnotation] != "":
+		asks = "has the annotation " + RoleAnnotation
+	case r.byAccount:
 		asks = "has a ServiceAccount that is annotated with a role"
 	}
-	r.invalid = fmt.Sprintf("the pod %s, and was created without Secret %s: the policies of config/injection were not in force, or did not know the "+
-		"annotation yet. It runs without the role. Create it again, such as by kubectl rollout restart", asks, quoted(r.Secret))
+	if isWindows(pod) {
+		r.rejection, r.invalid = WindowsNotSupported, fmt.Sprintf("the pod %s and runs on Windows, where it gets no role: %s", asks, windowsAdvice)
+		return r
+	}
+	r.rejection, r.invalid = NotInjected, fmt.Sprintf("the pod %s, and was created without Secret %s: the policies of config/injection were not in force, "+
+		"or did not know the annotation yet. It runs without the role. Create it again, such as by kubectl rollout restart", asks, quoted(r.Secret))
 	return r
 }
 
-// NotInjected reports whether the Request is one that a pod should make and does not, as it was not
-// injected. Validate says so.
-func (r Request) NotInjected() bool { return r.missing }
+// windowsAdvice is what to do about a pod on Windows.
+const windowsAdvice = "the files of the Secret need the program cat. Use another way there, such as IAM roles for service accounts, " +
+	"and label the pod " + InjectLabel + ": \"false\""
 
-// NotInjectedByServiceAccount reports whether a Request is NotInjected because of what the pod's
-// ServiceAccount asks for, which can change.
-func (r Request) NotInjectedByServiceAccount() bool { return r.missing && r.byAccount }
+// Rejection returns the reason of the event about a Request that Validate rejects.
+func (r Request) Rejection() string { return cmp.Or(r.rejection, InvalidRole) }
+
+// NotInjectedByServiceAccount reports whether a Request exists only because the pod's
+// ServiceAccount asks for injection, which can change.
+func (r Request) NotInjectedByServiceAccount() bool { return r.byAccount }

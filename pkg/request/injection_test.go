@@ -33,58 +33,68 @@ func TestLacksInjection(t *testing.T) {
 	annotated := func(key string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) { p.Annotations = map[string]string{key: "x"} }
 	}
+	windows := func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }
+	windowsNode := func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} }
 	for _, c := range []struct {
 		name string
 		pod  *corev1.Pod
-		want bool
+		want string // the reason of the event, if any
 	}{
-		{"a label, and no Secret", asking(), true},
-		{"the ServiceAccount default", asking(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "" }), true},
-		{"injected", asking(mounting("aws-iam.orders")), false},
+		{"a label, and no Secret", asking(), request.NotInjected},
+		{"the ServiceAccount default", asking(func(p *corev1.Pod) { p.Spec.ServiceAccountName = "" }), request.NotInjected},
+		{"injected", asking(mounting("aws-iam.orders")), ""},
 		{"projected", asking(func(p *corev1.Pod) {
 			source := corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "aws-iam.orders"}}}
 			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}}}}
-		}), false},
-		{"another Secret", asking(mounting("aws-iam-app")), true},
-		{"the Secret of another ServiceAccount", asking(mounting("aws-iam.other")), true},
-		{"no label", asking(func(p *corev1.Pod) { p.Labels = nil }), false},
-		{"the label false", asking(label("false")), false},
-		{"another label", asking(label("yes")), false},
-		{"annotated with a role", asking(annotated(request.RoleAnnotation)), false},
-		{"a mirror pod", asking(annotated(corev1.MirrorPodAnnotationKey)), false},
-		{"Windows", asking(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }), false},
-		{"Windows by its node", asking(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"} }), false},
-		{"Linux", asking(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Linux} }), true},
+		}), ""},
+		{"another Secret", asking(mounting("aws-iam-app")), request.NotInjected},
+		{"the Secret of another ServiceAccount", asking(mounting("aws-iam.other")), request.NotInjected},
+		{"no label", asking(func(p *corev1.Pod) { p.Labels = nil }), ""},
+		{"the label false", asking(label("false")), ""},
+		{"another label", asking(label("yes")), ""},
+		{"annotated with a role", asking(annotated(request.RoleAnnotation)), ""},
+		{"a mirror pod", asking(annotated(corev1.MirrorPodAnnotationKey)), ""},
+		{"Linux", asking(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Linux} }), request.NotInjected},
+		{"Windows", asking(windows), request.WindowsNotSupported},
+		{"Windows by its node", asking(windowsNode), request.WindowsNotSupported},
+		{"Windows, annotated with a role", asking(windows, label(""), annotated(request.RoleAnnotation)), request.WindowsNotSupported},
+		{"Windows, excluded", asking(windows, label("false"), annotated(request.RoleAnnotation)), ""},
+		{"Windows, and asks for nothing", asking(windows, label("")), ""},
+		{"Windows, with a Secret by hand", asking(windows, mounting("aws-iam-app")), ""},
+		{"a mirror pod on Windows", asking(windowsNode, annotated(corev1.MirrorPodAnnotationKey)), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := request.LacksInjection(c.pod); got != c.want {
+			if got := request.LacksInjection(c.pod); got != (c.want != "") {
 				t.Fatalf("LacksInjection = %t", got)
 			}
-			wantNotInjected(t, c.pod, c.want)
+			wantRejection(t, c.pod, c.want)
 			if request.HasRequests(c.pod) {
 				request.ReducePod(c.pod)
-				wantNotInjected(t, c.pod, c.want)
+				wantRejection(t, c.pod, c.want)
 			}
 		})
 	}
 }
 
-// wantNotInjected requires that a pod has a Request that says that it was not injected, or none.
-func wantNotInjected(t *testing.T, pod *corev1.Pod, want bool) {
+// wantRejection requires that a pod has a Request that is rejected for a reason, or none.
+func wantRejection(t *testing.T, pod *corev1.Pod, want string) {
 	t.Helper()
-	var found *request.Request
+	advice := map[string]string{request.NotInjected: "kubectl rollout restart", request.WindowsNotSupported: request.InjectLabel + ": \"false\""}
 	for _, r := range request.FromPod(pod, "/meta/aws-iam") {
-		if r.NotInjected() {
-			found = &r
+		switch {
+		case r.Rejection() == request.InvalidRole:
+			continue
+		case r.Rejection() != want:
+			t.Errorf("the reason is %s", r.Rejection())
+		case r.Secret != "aws-iam."+request.ServiceAccountName(pod) || r.ServiceAccount() == "":
+			t.Errorf("it is for Secret %s", r.Secret)
+		case r.Validate() == nil || !strings.Contains(r.Validate().Error(), advice[want]):
+			t.Errorf("it says %v", r.Validate())
 		}
+		want = ""
 	}
-	switch {
-	case (found != nil) != want:
-		t.Errorf("the request is %+v", found)
-	case want && (found.Secret != "aws-iam."+request.ServiceAccountName(pod) || found.ServiceAccount() == ""):
-		t.Errorf("it is for Secret %s", found.Secret)
-	case want && (found.Validate() == nil || !strings.Contains(found.Validate().Error(), "kubectl rollout restart")):
-		t.Errorf("it says %v", found.Validate())
+	if want != "" {
+		t.Errorf("no request is rejected for %s", want)
 	}
 }
 

@@ -21,11 +21,14 @@ type volumeSecret struct {
 	process bool
 	// jsonPath is the path of credentials.json within the volume, or empty if it is not there.
 	jsonPath string
+	// mode has the bits that the modes of all files have.
+	mode int32
 }
 
 // addSource merges one source of the volume.
 func (s *volumeSecret) addSource(source *projection) {
 	s.optional = s.optional && source.optional
+	s.mode &= source.mode()
 	if len(source.items) == 0 {
 		s.process, s.jsonPath = true, keys.CredentialsJSON
 	}
@@ -42,8 +45,9 @@ func (s *volumeSecret) addSource(source *projection) {
 // mounts are all mounts of one volume in one container.
 type mounts struct {
 	container string
-	paths     []string // cleaned, without mounts of a subPath
-	subPath   bool     // whether there is a mount of a subPath
+	security  *corev1.SecurityContext // the container's
+	paths     []string                // cleaned, without mounts of a subPath
+	subPath   bool                    // whether there is a mount of a subPath
 }
 
 // addMounts fills the values of volumes, whose keys are the names of the volumes to look at, in the
@@ -61,7 +65,7 @@ func addMounts(pod *corev1.Pod, volumes map[string][]mounts) {
 			if !seen {
 				at = len(all)
 				index[mount.Name] = at
-				all = append(all, mounts{container: container.Name})
+				all = append(all, mounts{container: container.Name, security: container.SecurityContext})
 				volumes[mount.Name] = all
 			}
 			if mount.SubPath != "" || mount.SubPathExpr != "" {
@@ -74,13 +78,14 @@ func addMounts(pod *corev1.Pod, volumes map[string][]mounts) {
 }
 
 // warnAboutVolumes adds warnings about volumes in which credentials can arrive late, are never
-// updated, or are not found.
+// updated, or are not found, cannot be read, or are not used.
 func warnAboutVolumes(pod *corev1.Pod, secrets []*volumeSecret, mountPath string) {
 	volumes := map[string][]mounts{}
 	for _, s := range secrets {
 		volumes[s.volume] = nil
 	}
 	addMounts(pod, volumes)
+	security := podSecurityOf(pod)
 	for _, s := range secrets {
 		if s.optional {
 			s.request.warn(OptionalSecret, "volume %s takes Secret %s as optional: "+
@@ -88,7 +93,9 @@ func warnAboutVolumes(pod *corev1.Pod, secrets []*volumeSecret, mountPath string
 				quoted(s.volume), quoted(s.request.Secret))
 		}
 		s.warnAboutMounts(volumes[s.volume], mountPath)
+		s.warnAboutPermissions(volumes[s.volume], security)
 	}
+	warnAboutOverrides(pod, secrets)
 }
 
 // warnAboutMounts adds warnings about the mounts of the volume. A container that has one correct

@@ -19,27 +19,29 @@ const maxRequests = 64
 // Warnings; mountPath is the directory in which credentials.process looks for credentials.json.
 //
 // A pod has at most 64 Requests: the first that its volumes reference, in their order, followed by
-// the environments of its init containers, containers and ephemeral containers. So the size of the
-// result is bounded by a constant, and the work is linear in the size of the pod.
+// the environments of its init containers, containers and ephemeral containers. One more says that
+// the pod LacksInjection. So the size of the result is bounded by a constant, and the work is
+// linear in the size of the pod.
 func FromPod(pod *corev1.Pod, mountPath string) []Request {
 	c := collector{serviceAccount: ServiceAccountName(pod), bySecret: map[string]*Request{}}
 	pending := pod.Status.Phase == corev1.PodPending || pod.Status.Phase == ""
 	secrets := c.addVolumes(pod.Spec.Volumes)
-	if pending {
+	inspected := pending && !isWindows(pod)
+	if inspected {
 		warnAboutVolumes(pod, secrets, mountPath)
 	}
 	for container := range containers(pod) {
 		for secret := range environmentSecrets(container) {
-			if r := c.add(secret); r != nil && pending {
+			if r := c.add(secret); r != nil && inspected {
 				r.warnAboutEnvironment(container.Name)
 			}
 		}
 	}
 	if pending {
+		c.warnAboutPod(pod)
 		c.warnAboutLimit()
 	}
-	if LacksInjection(pod) {
-		r := notInjected(pod)
+	if r := missing(pod); r != nil {
 		c.bySecret[r.Secret] = r
 	}
 	return c.sorted()
@@ -98,7 +100,7 @@ func (c *collector) addVolumes(volumes []corev1.Volume) []*volumeSecret {
 			k := key{source.volume, r.Secret}
 			s := byKey[k]
 			if s == nil {
-				s = &volumeSecret{volume: source.volume, request: r, optional: true}
+				s = &volumeSecret{volume: source.volume, request: r, optional: true, mode: 0o777}
 				byKey[k] = s
 				all = append(all, s)
 			}
@@ -108,6 +110,25 @@ func (c *collector) addVolumes(volumes []corev1.Volume) []*volumeSecret {
 	return all
 }
 
+// The annotations of pods that kube2iam and kiam read and this controller does not.
+var ignoredAnnotations = []string{"iam.amazonaws.com/external-id", "iam.amazonaws.com/session-name"}
+
+// warnAboutPod adds to the first Request, if any, warnings that are not about one Secret.
+func (c *collector) warnAboutPod(pod *corev1.Pod) {
+	if c.first == nil {
+		return
+	}
+	if isWindows(pod) {
+		c.first.warn(WindowsNotSupported, "the pod mounts Secret %s and runs on Windows, which is not supported: %s", quoted(c.first.Secret), windowsAdvice)
+	}
+	for _, annotation := range ignoredAnnotations {
+		if pod.Annotations[annotation] != "" {
+			c.first.warn(AnnotationIgnored, "the annotation %s has no effect: the session's name, and the ExternalId that --external-id sets, "+
+				"are never the requester's own words; the trust policy of Secret %s's role must not require another one", annotation, quoted(c.first.Secret))
+		}
+	}
+}
+
 // warnAboutLimit adds a warning to the first Request if the pod references more than maxRequests
 // Secrets. It takes the place of another warning if there are maxWarnings.
 func (c *collector) warnAboutLimit() {
@@ -115,7 +136,7 @@ func (c *collector) warnAboutLimit() {
 		return
 	}
 	c.first.Warnings = c.first.Warnings[:min(len(c.first.Warnings), maxWarnings-1)]
-	c.first.warn(TooManySecrets, "the pod names more than %d Secrets of roles: "+
+	c.first.warn(InvalidRole, "the pod names more than %d Secrets of roles: "+
 		"it gets those that its volumes and then its environments name first, and neither %s nor those after it; "+
 		"split the pod", maxRequests, quoted(c.leftOut))
 }
@@ -167,6 +188,21 @@ type projection struct {
 	secret   string
 	items    []corev1.KeyToPath // if empty, every key is a file of its own name
 	optional bool
+	// defaultMode is the volume's, or nil.
+	defaultMode *int32
+}
+
+// mode returns the bits that the modes of all files have.
+func (p *projection) mode() int32 {
+	byDefault := ptr.Deref(p.defaultMode, corev1.SecretVolumeSourceDefaultMode)
+	if len(p.items) == 0 {
+		return byDefault
+	}
+	mode := int32(0o777)
+	for i := range p.items {
+		mode &= ptr.Deref(p.items[i].Mode, byDefault)
+	}
+	return mode
 }
 
 // projections yields the references of a volume to Secrets: one of a Secret volume, any number of a
@@ -174,7 +210,7 @@ type projection struct {
 func projections(v *corev1.Volume) iter.Seq[projection] {
 	return func(yield func(projection) bool) {
 		if s := v.Secret; s != nil {
-			yield(projection{v.Name, s.SecretName, s.Items, ptr.Deref(s.Optional, false)})
+			yield(projection{v.Name, s.SecretName, s.Items, ptr.Deref(s.Optional, false), s.DefaultMode})
 			return
 		}
 		if v.Projected == nil {
@@ -182,7 +218,7 @@ func projections(v *corev1.Volume) iter.Seq[projection] {
 		}
 		for i := range v.Projected.Sources {
 			s := v.Projected.Sources[i].Secret
-			if s != nil && !yield(projection{v.Name, s.Name, s.Items, ptr.Deref(s.Optional, false)}) {
+			if s != nil && !yield(projection{v.Name, s.Name, s.Items, ptr.Deref(s.Optional, false), v.Projected.DefaultMode}) {
 				return
 			}
 		}

@@ -11,11 +11,11 @@ import (
 // ReducePod drops from a pod everything that does not matter for which Secrets it asks for, which
 // is most of it, to save memory. FromPod returns the same for the reduced pod.
 func ReducePod(pod *corev1.Pod) {
-	var labels map[string]string
-	if LacksInjection(pod) {
-		labels = map[string]string{InjectLabel: pod.Labels[InjectLabel]}
+	windows := isWindows(pod)
+	pod.ObjectMeta = metav1.ObjectMeta{
+		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
+		Labels: only(pod.Labels, InjectLabel), Annotations: only(pod.Annotations, append([]string{RoleAnnotation}, ignoredAnnotations...)...),
 	}
-	pod.ObjectMeta = metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, Labels: labels}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	pod.Spec = corev1.PodSpec{
 		ServiceAccountName:  pod.Spec.ServiceAccountName,
@@ -23,13 +23,32 @@ func ReducePod(pod *corev1.Pod) {
 		InitContainers:      pod.Spec.InitContainers,
 		Containers:          pod.Spec.Containers,
 		EphemeralContainers: pod.Spec.EphemeralContainers,
+		SecurityContext:     pod.Spec.SecurityContext,
+	}
+	if windows {
+		pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
 	}
 	for c := range containers(pod) {
 		env := slices.Clone(slices.DeleteFunc(c.Env, func(v corev1.EnvVar) bool {
-			return v.ValueFrom == nil || v.ValueFrom.SecretKeyRef == nil || !isRequest(v.ValueFrom.SecretKeyRef.Name)
+			asks := v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil && isRequest(v.ValueFrom.SecretKeyRef.Name)
+			return !asks && !decidesCredentials(v.Name)
 		}))
-		*c = corev1.Container{Name: c.Name, Env: env, EnvFrom: c.EnvFrom, VolumeMounts: c.VolumeMounts}
+		*c = corev1.Container{Name: c.Name, Env: env, EnvFrom: c.EnvFrom, VolumeMounts: c.VolumeMounts, SecurityContext: c.SecurityContext}
 	}
+}
+
+// only returns the entries of a map that have one of the keys, or nil if there are none.
+func only(all map[string]string, keys ...string) map[string]string {
+	var kept map[string]string
+	for _, key := range keys {
+		if value, ok := all[key]; ok {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
+	}
+	return kept
 }
 
 // reduceVolumes returns the volumes with Secrets that ask for roles, without their other sources.
@@ -44,7 +63,7 @@ func reduceVolumes(all []corev1.Volume) []corev1.Volume {
 			sources := slices.DeleteFunc(projected.Sources, func(s corev1.VolumeProjection) bool {
 				return s.Secret == nil || !isRequest(s.Secret.Name)
 			})
-			v.Projected = &corev1.ProjectedVolumeSource{Sources: slices.Clone(sources)}
+			v.Projected = &corev1.ProjectedVolumeSource{Sources: slices.Clone(sources), DefaultMode: projected.DefaultMode}
 		default:
 			continue
 		}

@@ -48,8 +48,10 @@ type Request struct {
 	Warnings []Warning
 
 	source source
-	// missing and byAccount: see NotInjected and NotInjectedByServiceAccount.
-	missing, byAccount bool
+	// byAccount: see NotInjectedByServiceAccount.
+	byAccount bool
+	// rejection is the reason of an event about invalid, if it is not InvalidRole.
+	rejection string
 	// invalid is why the request is rejected, or empty.
 	invalid string
 }
@@ -66,8 +68,7 @@ func FromSeed(secret, ownRole string) Request {
 
 // Warning is a mistake that only the object's author can correct. It becomes a Warning event.
 type Warning struct {
-	// Reason is the event's reason: NeverRefreshed, OptionalSecret, MountPathMismatch or
-	// InvalidRole.
+	// Reason is the event's reason, one of the constants of this package.
 	Reason string
 	// Note is the event's note: what is wrong, in which container, and what to do.
 	Note string
@@ -88,13 +89,23 @@ func (r *Request) warn(reason, format string, args ...any) {
 	}
 }
 
-// The reasons of a Warning.
+// The reasons of the events about a pod: of Warnings, and of Requests that Validate rejects.
 const (
 	NeverRefreshed    = "NeverRefreshed"
 	OptionalSecret    = "OptionalSecret"
 	MountPathMismatch = "MountPathMismatch"
-	// TooManySecrets is InvalidRole, the reason of all events about requests that are rejected.
-	TooManySecrets = "InvalidRole"
+	// FileNotReadable means that the user of a container cannot read the files.
+	FileNotReadable = "FileNotReadable"
+	// CredentialsOverridden means that variables of a container choose other credentials.
+	CredentialsOverridden = "CredentialsOverridden"
+	// AnnotationIgnored means that the pod has an annotation of kube2iam or kiam without effect.
+	AnnotationIgnored = "AnnotationIgnored"
+	// WindowsNotSupported means that the pod runs on Windows.
+	WindowsNotSupported = "WindowsNotSupported"
+	// NotInjected means that the pod should have a Secret by injection, and has not.
+	NotInjected = "NotInjected"
+	// InvalidRole is the reason of all other requests that are rejected.
+	InvalidRole = "InvalidRole"
 )
 
 // maxSecretName is the length of the longest valid Secret name, in bytes. Source: "Object Names and

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,5 +38,40 @@ func TestInjection_NotInjected(t *testing.T) {
 	w.eventually("two pods count", func() bool { return w.metric("pods_not_injected") == 2 })
 	if s := w.secret("aws-iam.late"); s != nil {
 		t.Error("a Secret that no pod mounts")
+	}
+}
+
+// set sets environment variables of a pod's container, as pairs of a name and a value.
+func set(pairs ...string) podOption {
+	return func(p *corev1.Pod) {
+		for pair := range slices.Chunk(pairs, 2) {
+			p.Spec.Containers[0].Env = append(p.Spec.Containers[0].Env, corev1.EnvVar{Name: pair[0], Value: pair[1]})
+		}
+	}
+}
+
+// A pod in which something keeps the credentials from being used is served, and has an event that
+// says what.
+func TestInjection_Warnings(t *testing.T) {
+	w := newTestEnv(t)
+	w.start()
+	w.pod("on-eks", role("app"), set("AWS_SHARED_CREDENTIALS_FILE", "/meta/aws-iam/credentials.process",
+		"AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/other", "AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"))
+	w.event("Warning CredentialsOverridden on-eks:", "Python, Go, Java", "skip-pod-identity-webhook")
+	w.pod("not-readable", role("app"), func(p *corev1.Pod) {
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
+		p.Spec.Volumes[0].Secret.DefaultMode = new(int32(0o400))
+	})
+	w.event("Warning FileNotReadable not-readable:", "mode is 0400", "fsGroup")
+	w.pod("of-kiam", role("app"), func(p *corev1.Pod) { p.Annotations = map[string]string{"iam.amazonaws.com/session-name": "mine"} })
+	w.event("Warning AnnotationIgnored of-kiam:", "session-name has no effect")
+	windows := func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }
+	w.pod("mounts-on-windows", role("app"), windows)
+	w.event("Warning WindowsNotSupported mounts-on-windows:", "cat")
+	w.pod("annotated-on-windows", windows, func(p *corev1.Pod) { p.Annotations = map[string]string{request.RoleAnnotation: "app"} })
+	w.event("Warning WindowsNotSupported annotated-on-windows:", "the annotation "+request.RoleAnnotation)
+	w.eventually("the Secret", func() bool { return w.secret("aws-iam-app") != nil })
+	if n := w.metric("pods_not_injected"); n != 0 {
+		t.Errorf("%v pods count as not injected", n)
 	}
 }

@@ -242,6 +242,9 @@ func wantEndpoint(t *testing.T, got *corev1.Container) {
 		!slices.Equal(got.Lifecycle.PostStart.Exec.Command, []string{"/credentials-endpoint", "wait"}) {
 		t.Errorf("command %q, lifecycle %v", got.Command, got.Lifecycle)
 	}
+	if !slices.Equal(got.Env, []corev1.EnvVar{{Name: "GOMAXPROCS", Value: "1"}}) {
+		t.Errorf("variables %v", got.Env)
+	}
 	if limits := got.Resources.Limits; limits.Cpu().Sign() != 0 || limits.Memory().Sign() == 0 || got.Resources.Requests.Cpu().MilliValue() > 10 {
 		t.Errorf("resources %v", got.Resources)
 	}

@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
@@ -368,28 +369,7 @@ func (c *cluster) testInjectedLargePod(t *testing.T) {
 
 // testInjectedReinvocation has a webhook add a container, which runs after the policies.
 func (c *cluster) testInjectedReinvocation(t *testing.T) {
-	webhook := httptest.NewUnstartedServer(http.HandlerFunc(addLateContainer))
-	webhook.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	webhook.StartTLS()
-	t.Cleanup(webhook.Close)
-	configuration := &admissionv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "late"},
-		Webhooks: []admissionv1.MutatingWebhook{{
-			Name: "late.example.org", SideEffects: new(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: admissionv1.WebhookClientConfig{
-				URL: &webhook.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: webhook.Certificate().Raw}),
-			},
-			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"late": "true"}},
-			Rules: []admissionv1.RuleWithOperations{{
-				Operations: []admissionv1.OperationType{admissionv1.Create},
-				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
-			}},
-		}},
-	}
-	if err := c.Create(t.Context(), configuration); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Delete(t.Context(), configuration) })
+	c.serveWebhook(t, "late", addLateContainer, &metav1.LabelSelector{MatchLabels: map[string]string{"late": "true"}})
 	late := func(p *corev1.Pod) {
 		if p.Labels == nil {
 			p.Labels = map[string]string{}
@@ -413,6 +393,34 @@ func (c *cluster) testInjectedReinvocation(t *testing.T) {
 			wantParts(t, pod, []string{injectedVolume}, env, mounts)
 		})
 	}
+}
+
+// serveWebhook registers a webhook for the creation of the pods that the selector matches, for the
+// time of a test.
+func (c *cluster) serveWebhook(t *testing.T, name string, handler http.HandlerFunc, pods *metav1.LabelSelector) {
+	t.Helper()
+	webhook := httptest.NewUnstartedServer(handler)
+	webhook.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	webhook.StartTLS()
+	t.Cleanup(webhook.Close)
+	configuration := &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Webhooks: []admissionv1.MutatingWebhook{{
+			Name: name + ".example.org", SideEffects: new(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: admissionv1.WebhookClientConfig{
+				URL: &webhook.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: webhook.Certificate().Raw}),
+			},
+			ObjectSelector: pods,
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Create},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+			}},
+		}},
+	}
+	if err := c.Create(t.Context(), configuration); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Delete(context.WithoutCancel(t.Context()), configuration) })
 }
 
 // addLateContainer is a webhook that adds the container late.

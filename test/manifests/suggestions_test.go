@@ -209,8 +209,8 @@ func (c *cluster) adminKubeconfig(t *testing.T) string {
 	return path
 }
 
-// shell has a shell run a command, with kubectl on its path.
-func (*cluster) shell(t *testing.T, kubeconfig, command string) {
+// shell has a shell run a command, with kubectl on its path, and returns what it prints.
+func (*cluster) shell(t *testing.T, kubeconfig, command string) string {
 	t.Helper()
 	assets := os.Getenv("KUBEBUILDER_ASSETS")
 	if _, err := exec.LookPath(filepath.Join(assets, "kubectl")); err != nil {
@@ -219,7 +219,9 @@ func (*cluster) shell(t *testing.T, kubeconfig, command string) {
 	run := exec.CommandContext(t.Context(), "sh", "-c", command) //nolint:gosec // that it does what it says is what is tested
 	run.Dir = t.TempDir()
 	run.Env = []string{"PATH=" + assets + ":" + os.Getenv("PATH"), "HOME=" + run.Dir, "KUBECONFIG=" + kubeconfig}
-	if out, err := run.CombinedOutput(); err != nil {
+	out, err := run.CombinedOutput()
+	if err != nil {
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
+	return string(out)
 }

@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// shop is the namespace of the pods that are injected, and namespace that of the samples.
+	shop      = "shop"
 	namespace = "demo"
 	// mountPath is where the samples mount their Secrets.
 	mountPath = "/meta/aws-iam"
@@ -67,6 +69,7 @@ func (e *environment) stop(failed bool) error {
 // deleteSamples deletes everything that asks for a role.
 func (e *environment) deleteSamples(ctx context.Context) error {
 	return errors.Join(
+		e.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(shop), client.GracePeriodSeconds(0)),
 		e.Cluster.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)),
 		e.Cluster.DeleteAllOf(ctx, &v1.AWSIAMRole{}, client.InNamespace(namespace)),
 	)

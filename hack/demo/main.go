@@ -1,6 +1,6 @@
-// Command demo shows the main job on this machine: a real API server, an STS double, the real
-// controller as a process of its own, and an AWS SDK that lives on what the controller writes. It
-// needs no cluster, no AWS account and no root, and leaves nothing behind.
+// Command demo shows the main job on this machine: a real API server that injects, an STS double,
+// the real controller as a process of its own, and an AWS SDK that lives on what the controller
+// writes. It needs no cluster, no AWS account and no root, and leaves nothing behind.
 package main
 
 import (
@@ -60,15 +60,24 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 		return err
 	}
 
-	title("Creating the pods, AWSIAMRoles and RBAC rules of " + samples)
+	return e.show(ctx, samples, keep)
+}
+
+// show goes through the life of pods with roles.
+func (e *environment) show(ctx context.Context, samples string, keep bool) error {
 	w, err := e.watch(ctx)
 	if err != nil {
 		return err
 	}
-	if err := e.Create(ctx, samples, mountPath, e.mount); err != nil {
+	title("Creating a pod with one annotation. The API server adds what is marked with +")
+	if err := e.showInjection(ctx); err != nil {
 		return err
 	}
-	if err := w.await(ctx, "there is a Secret for every pod", (*watcher).complete); err != nil {
+	title("The controller writes the Secret of this pod, and of another one that asks by a label")
+	if err := e.createPods(ctx); err != nil {
+		return err
+	}
+	if err := e.awaitSecrets(ctx, w); err != nil {
 		return err
 	}
 
@@ -76,10 +85,22 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 	if err := e.useSDK(ctx); err != nil {
 		return err
 	}
+
+	title("Without injection: the pods of " + samples + " mount their Secrets themselves")
+	if err := e.Create(ctx, samples, mountPath, e.mount); err != nil {
+		return err
+	}
+	if err := e.awaitSecrets(ctx, w); err != nil {
+		return err
+	}
 	if keep {
 		return e.keep(ctx)
 	}
+	return e.finish(ctx, w)
+}
 
+// finish deletes the pods, and waits until the controller has deleted their Secrets.
+func (e *environment) finish(ctx context.Context, w *watcher) error {
 	title("Deleting the pods and AWSIAMRoles")
 	if err := e.deleteSamples(ctx); err != nil {
 		return err
@@ -87,7 +108,7 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 	if err := w.await(ctx, "all Secrets are deleted", (*watcher).empty); err != nil {
 		return err
 	}
-	title("Done. Every pod got its role, the SDK followed a refresh, and all Secrets are deleted")
+	title("Done. Every pod got its role, the SDK followed a renewal, and all Secrets are deleted")
 	fmt.Println("To look at it with kubectl, run: make demo KEEP=1")
 	return nil
 }
@@ -95,8 +116,8 @@ func run(ctx context.Context, controller, samples string, keep bool) (err error)
 // keep prints how to look at the cluster, and waits for Ctrl-C.
 func (e *environment) keep(ctx context.Context) error {
 	title("Everything stays up until Ctrl-C. Look at it from another terminal:")
-	fmt.Printf("  export KUBECONFIG=%s\n  %s get pods,secrets --namespace %s\n  %[2]s describe pod orders --namespace %[3]s\n",
-		e.kubeconfig, kubectl(), namespace)
+	fmt.Printf("  export KUBECONFIG=%s\n  %s get pods,secrets --namespace %s\n  %[2]s describe pod checkout --namespace %[3]s\n  %[2]s get pods,secrets --namespace %s\n",
+		e.kubeconfig, kubectl(), shop, namespace)
 	fmt.Printf("  tail -f %s\n\n", e.controller.Log)
 	fmt.Print("The pods stay Pending, because this cluster has no kubelet that runs them.\n\n")
 	select {

@@ -18,7 +18,7 @@ import (
 )
 
 // sdkSecret is the Secret whose files the SDK reads.
-const sdkSecret = "aws-iam-orders"
+const sdkSecret = "aws-iam-checkout"
 
 // rotations is how often the SDK changes keys before useSDK returns.
 const rotations = 1
@@ -80,7 +80,7 @@ func (e *environment) waitSecond(ctx context.Context) error {
 // mountSecret writes the keys of the Secret as files, each atomically.
 func (e *environment) mountSecret(ctx context.Context) error {
 	var s corev1.Secret
-	if err := e.Cluster.Get(ctx, client.ObjectKey{Namespace: namespace, Name: sdkSecret}, &s); err != nil {
+	if err := e.Cluster.Get(ctx, client.ObjectKey{Namespace: shop, Name: sdkSecret}, &s); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(e.mount, 0o700); err != nil {

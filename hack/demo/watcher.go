@@ -16,7 +16,8 @@ import (
 	"kube-aws-iam-controller/pkg/secret/keys"
 )
 
-// watcher prints the changes of pods, AWSIAMRoles and Secrets.
+// watcher prints the changes of pods, AWSIAMRoles and Secrets. Of the renewals it prints only those
+// of the Secret that the SDK reads.
 type watcher struct {
 	began   time.Time
 	mount   string
@@ -35,12 +36,14 @@ func (e *environment) watch(ctx context.Context) (*watcher, error) {
 		began: time.Now(), mount: e.mount, changed: make(chan struct{}, 1),
 		pods: map[string]time.Time{}, requested: map[string]time.Time{}, secrets: map[string]*corev1.Secret{},
 	}
-	for _, list := range []client.ObjectList{&corev1.PodList{}, &v1.AWSIAMRoleList{}, &corev1.SecretList{}} {
-		events, err := e.Cluster.Watch(ctx, list, client.InNamespace(namespace))
-		if err != nil {
-			return nil, err
+	for _, namespace := range []string{shop, namespace} {
+		for _, list := range []client.ObjectList{&corev1.PodList{}, &v1.AWSIAMRoleList{}, &corev1.SecretList{}} {
+			events, err := e.Cluster.Watch(ctx, list, client.InNamespace(namespace))
+			if err != nil {
+				return nil, err
+			}
+			go w.follow(events)
 		}
-		go w.follow(events)
 	}
 	go func() {
 		err := <-e.controller.Exited
@@ -110,29 +113,34 @@ func (w *watcher) secret(change watch.EventType, now *corev1.Secret) {
 		w.print("Secret %s deleted: no pod or AWSIAMRole asks for it", now.Name)
 		return
 	case before == nil:
-		w.print("Secret %s written after %d ms: %s", now.Name, time.Since(w.requested[now.Name]).Milliseconds(), describe(now))
-	case before.Annotations[secret.AccessKeyIDAnnotation] != now.Annotations[secret.AccessKeyIDAnnotation]:
-		w.print("Secret %s refreshed: %s", now.Name, describe(now))
+		w.print("Secret %s written after %d ms: %s", now.Name, time.Since(w.requested[now.Name]).Milliseconds(), now.Data[keys.RoleARN])
+	case now.Name == sdkSecret && before.Annotations[secret.AccessKeyIDAnnotation] != now.Annotations[secret.AccessKeyIDAnnotation]:
+		w.print("Secret %s renewed: key %s, expires %s", now.Name, now.Annotations[secret.AccessKeyIDAnnotation], now.Data[keys.Expire])
 	}
 	w.secrets[now.Name] = now
 }
 
-func describe(s *corev1.Secret) string {
-	return fmt.Sprintf("%s, key %s, expires %s", s.Data[keys.RoleARN], s.Annotations[secret.AccessKeyIDAnnotation], s.Data[keys.Expire])
-}
-
-// complete reports whether every Secret that is asked for exists.
-func (w *watcher) complete() bool {
+// complete reports whether all pods were seen, and every Secret that is asked for exists.
+func (w *watcher) complete(pods int) bool {
 	for name := range w.requested {
 		if w.secrets[name] == nil {
 			return false
 		}
 	}
-	return len(w.requested) > 0
+	return len(w.pods) == pods
 }
 
 // empty reports whether no pod and no Secret is left.
 func (w *watcher) empty() bool { return len(w.pods) == 0 && len(w.secrets) == 0 }
+
+// awaitSecrets waits until there is a Secret for every pod.
+func (e *environment) awaitSecrets(ctx context.Context, w *watcher) error {
+	var pods corev1.PodList
+	if err := e.Cluster.List(ctx, &pods); err != nil {
+		return err
+	}
+	return w.await(ctx, "there is a Secret for every pod", func(w *watcher) bool { return w.complete(len(pods.Items)) })
+}
 
 // await waits until reached returns true.
 func (w *watcher) await(ctx context.Context, what string, reached func(*watcher) bool) error {

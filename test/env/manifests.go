@@ -2,6 +2,7 @@ package env
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// Create creates what the manifests in a folder describe, cluster-wide objects first, after
-// replacing old by new texts in them, in pairs.
+// Create creates what the manifests in a folder describe, cluster-wide objects first and pods last,
+// after replacing old by new texts in them, in pairs.
 func (s *Sandbox) Create(ctx context.Context, folder string, oldNew ...string) error {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	if err != nil || len(paths) == 0 {
@@ -33,15 +34,25 @@ func (s *Sandbox) Create(ctx context.Context, folder string, oldNew ...string) e
 		}
 		objects = append(objects, found...)
 	}
-	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
-		return strings.Compare(a.GetNamespace(), b.GetNamespace())
-	})
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, o := range objects {
 		if err := s.Cluster.Create(ctx, o); err != nil {
 			return fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 		}
 	}
 	return nil
+}
+
+// rank orders objects: what a namespace has needs the namespace, and pods need their rights.
+func rank(o *unstructured.Unstructured) int {
+	switch {
+	case o.GetNamespace() == "":
+		return 0
+	case o.GetKind() == "Pod":
+		return 2
+	default:
+		return 1
+	}
 }
 
 func readManifest(path string, replacer *strings.Replacer) ([]*unstructured.Unstructured, error) {

@@ -115,7 +115,7 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 	l.accounts = serviceaccounts.New([]string{""}, func(_ context.Context, account types.NamespacedName) (types.UID, error) {
 		return l.accountUIDs[account.Name], l.accountErr
 	})
-	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock, podindex.Injection{Injects: l.accounts.Injects, Pods: func(context.Context, types.NamespacedName) ([]corev1.Pod, error) { return l.podsOf, l.podsErr }})
+	l.pods = podindex.New([]string{""}, "/meta/aws-iam", l.clock, podindex.Injection{Injects: l.accounts.Injects, Pods: l.listPodsOf})
 	l.core = NewCore(&Dependencies{
 		Settings: Settings{Sessions: credentials.SessionTemplate{ClusterName: "c", Duration: time.Hour}, RefreshLimit: 30 * time.Minute, UnusedGracePeriod: 5 * time.Minute},
 		Client:   cached, Cached: cached, Live: l.store, Uncached: cached, Pods: l.pods, Accounts: l.accounts, ServesRoles: true, Files: files,
@@ -160,6 +160,13 @@ func (l *fakeCluster) get(name string) *corev1.Secret {
 		return nil
 	}
 	return s
+}
+
+func (l *fakeCluster) listPodsOf(_ context.Context, _ types.NamespacedName, each func(*corev1.Pod)) error {
+	for _, pod := range l.podsOf {
+		each(pod.DeepCopy())
+	}
+	return l.podsErr
 }
 
 func (l *fakeCluster) must(err error) {

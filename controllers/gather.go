@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,9 +28,7 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 		grace: r.settings.UnusedGracePeriod,
 	}}
 	s.next = s.known
-	if err := r.findRequesters(ctx, s); err != nil {
-		return nil, err
-	}
+	r.findRequesters(ctx, s)
 	existing, err := r.read(ctx, s)
 	if err != nil {
 		return nil, err
@@ -54,14 +53,14 @@ func (r *reconciler) gather(ctx context.Context, name types.NamespacedName) (*sn
 
 // findRequesters finds the pods and the ServiceAccount that ask for the Secret, and the identities
 // that serve them.
-func (r *reconciler) findRequesters(ctx context.Context, s *snapshot) error {
+func (r *reconciler) findRequesters(ctx context.Context, s *snapshot) {
 	if account, ok := r.accounts.ForSecret(s.name); ok {
 		s.requester = &account
 	}
 	if s.requester != nil && s.requester.InjectsLate && s.known.PodsRefreshedFor != s.requester.UID {
 		done, err := r.pods.Refresh(ctx, s.requester.Name)
-		if err != nil {
-			return err
+		if err != nil { // it keeps no pod from its Secret
+			logr.FromContextOrDiscard(ctx).Info("pods not listed, tried again", "err", err.Error())
 		}
 		if s.podsUnlisted = !done; done {
 			s.next.PodsRefreshedFor = s.requester.UID
@@ -73,7 +72,6 @@ func (r *reconciler) findRequesters(ctx context.Context, s *snapshot) error {
 	if s.aws = r.aws; s.webIdentity {
 		s.aws = r.webIdentity.IdentitiesOf(s.requester)
 	}
-	return nil
 }
 
 // getCaller returns the identity that assumes the role of a Secret that is asked for.

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/filteredwatch"
@@ -94,10 +93,11 @@ func TestInjection_ServiceAccountAnnotatedLater(t *testing.T) {
 func TestInjection_NoAnswerIsTriedAgain(t *testing.T) {
 	l := injecting(t)
 	l.podsErr = errors.New("away")
-	name := types.NamespacedName{Namespace: "ns", Name: "aws-iam.orders"}
-	if _, err := l.core.Reconcile(t.Context(), reconcile.Request{NamespacedName: name}); err == nil {
-		t.Error("it is not tried again")
+	l.pod("good", "orders", "aws-iam.orders")
+	if after := l.reconcile("aws-iam.orders"); after.RequeueAfter != time.Minute || l.get("aws-iam.orders") == nil {
+		t.Errorf("it is tried again after %v, and keeps others from their Secret", after.RequeueAfter)
 	}
+	l.step(time.Minute)
 	l.podsErr, l.podsOf = nil, []corev1.Pod{plainPod("p", nil)}
 	l.reconcile("aws-iam.orders")
 	if l.rec.count(v1.ReasonNotInjected) != 1 {

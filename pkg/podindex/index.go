@@ -61,8 +61,10 @@ type Index struct {
 	mountPath string
 	clock     clock.PassiveClock
 	injection Injection
-	// refreshes has the rate limit of each namespace that had a refresh lately.
-	refreshes *lru.Cache
+	// refreshes has the rate limit of each namespace that had a refresh lately. refreshing is held
+	// during one.
+	refreshes  *lru.Cache
+	refreshing sync.Mutex
 
 	lock   sync.RWMutex
 	byName map[types.NamespacedName]*Pod

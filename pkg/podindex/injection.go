@@ -1,6 +1,7 @@
 package podindex
 
 import (
+	"cmp"
 	"context"
 
 	"golang.org/x/time/rate"
@@ -11,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"kube-aws-iam-controller/pkg/filteredwatch"
 	"kube-aws-iam-controller/pkg/request"
 )
 
@@ -22,8 +22,8 @@ type Injection struct {
 	Injects func(account types.NamespacedName) bool
 	// Known is closed when Injects knows all ServiceAccounts. Pods are listed after that.
 	Known <-chan struct{}
-	// Pods lists the pods of a ServiceAccount; see PodsOf.
-	Pods func(ctx context.Context, account types.NamespacedName) ([]corev1.Pod, error)
+	// Pods calls each for the pods of a ServiceAccount; see PodsOf.
+	Pods func(ctx context.Context, account types.NamespacedName, each func(*corev1.Pod)) error
 }
 
 // appliesTo reports whether a pod should be injected because of its ServiceAccount.
@@ -31,20 +31,33 @@ func (i *Injection) appliesTo(pod *corev1.Pod) bool {
 	return i.Injects != nil && i.Injects(types.NamespacedName{Namespace: pod.Namespace, Name: request.ServiceAccountName(pod)})
 }
 
-// PodsOf returns a function that lists the unfinished pods of a ServiceAccount.
-func PodsOf(c typedcorev1.PodsGetter) func(context.Context, types.NamespacedName) ([]corev1.Pod, error) {
-	return func(ctx context.Context, account types.NamespacedName) ([]corev1.Pod, error) {
+// A list for one ServiceAccount has at most maxPages of pageSize pods: users write pods of more than
+// a megabyte, so only a few are in memory at a time.
+const pageSize, maxPages = 10, 50
+
+// PodsOf returns a function that lists the first 500 unfinished pods of a ServiceAccount.
+func PodsOf(c typedcorev1.PodsGetter) func(context.Context, types.NamespacedName, func(*corev1.Pod)) error {
+	return func(ctx context.Context, account types.NamespacedName, each func(*corev1.Pod)) error {
 		selector := fields.AndSelectors(unfinished, fields.OneTermEqualSelector("spec.serviceAccountName", account.Name)).String()
-		list, err := c.Pods(account.Namespace).List(ctx, metav1.ListOptions{FieldSelector: selector, Limit: filteredwatch.PageSize})
-		if err != nil {
-			return nil, err
+		options := metav1.ListOptions{FieldSelector: selector, Limit: pageSize}
+		for range maxPages {
+			list, err := c.Pods(account.Namespace).List(ctx, options)
+			if err != nil {
+				return err
+			}
+			for i := range list.Items {
+				each(&list.Items[i])
+			}
+			if options.Continue = list.Continue; options.Continue == "" {
+				break
+			}
 		}
-		return list.Items, nil
+		return nil
 	}
 }
 
-// Refreshes of one namespace per second, and at once. Each lists up to a page of whole pods twice,
-// and every user who can change a ServiceAccount can cause it.
+// Refreshes of one namespace per second, and at once. Each lists pods twice, and every user who can
+// change a ServiceAccount can cause it.
 const refreshRate, refreshBurst = 1, 50
 
 // maxIdleNamespaces is how many namespaces are remembered that had a refresh.
@@ -62,37 +75,39 @@ func (x *Index) mayRefresh(namespace string) bool {
 }
 
 // Refresh adds the pods of a ServiceAccount that came to inject after they were created: the watch
-// dropped them, and delivers them again only when they change. It adds no more than one page of
-// them, and reports false if the namespace had too many refreshes lately. A pod can be deleted
+// dropped them, and delivers them again only when they change. It reports false if it did nothing,
+// because another one is under way or the namespace had too many lately. A pod can be deleted
 // between the list and its addition, in which case the watch has nothing more to say about it; so
 // those that a second list does not have are removed.
 func (x *Index) Refresh(ctx context.Context, account types.NamespacedName) (done bool, err error) {
+	if !x.refreshing.TryLock() {
+		return false, nil
+	}
+	defer x.refreshing.Unlock()
 	if !x.mayRefresh(account.Namespace) {
 		return false, nil
 	}
-	listed, err := x.injection.Pods(ctx, account)
-	if err != nil {
-		return false, err
-	}
 	added := sets.New[types.NamespacedName]()
-	for i := range listed {
-		name := types.NamespacedName{Namespace: listed[i].Namespace, Name: listed[i].Name}
-		if !x.has(name) && x.reduce(&listed[i]) {
-			x.Put(&listed[i])
+	err = x.injection.Pods(ctx, account, func(pod *corev1.Pod) {
+		if name := nameOf(pod); !x.has(name) && x.reduce(pod) {
+			x.Put(pod)
 			added.Insert(name)
 		}
-	}
-	if len(added) == 0 {
+	})
+	if err == nil && len(added) == 0 {
 		return true, nil
 	}
-	remaining, err := x.injection.Pods(ctx, account)
-	for i := range remaining {
-		added.Delete(types.NamespacedName{Namespace: remaining[i].Namespace, Name: remaining[i].Name})
-	}
-	for name := range added {
+	remaining := sets.New[types.NamespacedName]()
+	again := x.injection.Pods(ctx, account, func(pod *corev1.Pod) { remaining.Insert(nameOf(pod)) })
+	for name := range added.Difference(remaining) {
 		x.Delete(name)
 	}
+	err = cmp.Or(err, again)
 	return err == nil, err
+}
+
+func nameOf(pod *corev1.Pod) types.NamespacedName {
+	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
 func (x *Index) has(pod types.NamespacedName) bool {

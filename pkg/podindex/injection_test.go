@@ -82,18 +82,22 @@ func TestIndex_Refresh(t *testing.T) {
 		{"a pod", []corev1.Pod{*podOf("a", "orders")}, []corev1.Pod{*podOf("a", "orders")}, []error{nil, nil}, []string{"a"}, 2, false},
 		{"a pod that has the Secret", []corev1.Pod{*podMounting("a", "1", "aws-iam.default")}, nil, []error{nil, nil}, nil, 2, false},
 		{"a pod that is deleted meanwhile", []corev1.Pod{*podOf("a", "orders"), *podOf("b", "orders")}, []corev1.Pod{*podOf("b", "orders")}, []error{nil, nil}, []string{"b"}, 2, false},
-		{"no answer", nil, nil, []error{away}, nil, 1, true},
+		{"no answer", nil, nil, []error{away, away}, nil, 2, true},
+		{"no answer after the first page", []corev1.Pod{*podOf("a", "orders"), *podOf("b", "orders")}, []corev1.Pod{*podOf("b", "orders")}, []error{away, nil}, []string{"b"}, 2, true},
 		{"no second answer", []corev1.Pod{*podOf("a", "orders")}, nil, []error{nil, away}, nil, 2, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lists := 0
 			x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{
 				Injects: func(types.NamespacedName) bool { return true },
-				Pods: func(_ context.Context, of types.NamespacedName) ([]corev1.Pod, error) {
+				Pods: func(_ context.Context, of types.NamespacedName, each func(*corev1.Pod)) error {
 					if lists++; of != account {
 						t.Errorf("lists the pods of %s", of)
 					}
-					return [][]corev1.Pod{c.first, c.second}[lists-1], c.err[lists-1]
+					for _, pod := range [][]corev1.Pod{c.first, c.second}[lists-1] {
+						each(&pod)
+					}
+					return c.err[lists-1]
 				},
 			})
 			done, err := x.Refresh(t.Context(), account)
@@ -111,8 +115,9 @@ func TestIndex_Refresh(t *testing.T) {
 func TestIndex_RefreshKeepsWhatIsThere(t *testing.T) {
 	x := New([]string{""}, "/meta/aws-iam", clocktesting.NewFakePassiveClock(noon), Injection{
 		Injects: func(types.NamespacedName) bool { return true },
-		Pods: func(context.Context, types.NamespacedName) ([]corev1.Pod, error) {
-			return []corev1.Pod{*podOf("a", "orders")}, nil
+		Pods: func(_ context.Context, _ types.NamespacedName, each func(*corev1.Pod)) error {
+			each(podOf("a", "orders"))
+			return nil
 		},
 	})
 	x.Put(podMounting("a", "1", "aws-iam-x"))
@@ -130,9 +135,9 @@ func TestIndex_RefreshesOfANamespaceAreLimited(t *testing.T) {
 	c := clocktesting.NewFakePassiveClock(noon)
 	x := New([]string{""}, "/meta/aws-iam", c, Injection{
 		Injects: func(types.NamespacedName) bool { return true },
-		Pods: func(_ context.Context, of types.NamespacedName) ([]corev1.Pod, error) {
+		Pods: func(_ context.Context, of types.NamespacedName, _ func(*corev1.Pod)) error {
 			lists[of.Namespace]++
-			return nil, nil
+			return nil
 		},
 	})
 	refresh := func(namespace string) {

@@ -83,7 +83,11 @@ func missing(pod *corev1.Pod) *Request {
 		return r
 	}
 	r.rejection, r.invalid = NotInjected, fmt.Sprintf("the pod %s, and was created without Secret %s: the policies of config/injection were not in force, "+
-		"or did not know the annotation yet. It runs without the role. Create it again, such as by kubectl rollout restart", asks, quoted(r.Secret))
+		"or did not know the annotation yet. It does not use the Secret. Create it again, such as by kubectl rollout restart", asks, quoted(r.Secret))
+	if r.byAccount {
+		r.invalid += fmt.Sprintf("; or, if the namespace no longer asks for injection: kubectl label serviceaccount --namespace %s %s %s-",
+			pod.Namespace, shorten(ServiceAccountName(pod), maxQuoted), RoleAnnotatedLabel)
+	}
 	return r
 }
 

@@ -206,7 +206,10 @@ func (c *cluster) testInjectedEndpoint(t *testing.T) {
 	c.admit(t, skipped)
 	wantParts(t, skipped, []string{injectedVolume}, map[string][]string{endpointName: endpointEnv}, map[string][]string{endpointName: mounted})
 	byHand := appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint"), func(p *corev1.Pod) {
-		p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: endpointName, Image: "own"})
+		p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{
+			Name: endpointName, Image: "own", RestartPolicy: new(corev1.ContainerRestartPolicyAlways),
+			VolumeMounts: []corev1.VolumeMount{{Name: injectedVolume, MountPath: "/secret"}},
+		})
 	})
 	c.admit(t, byHand)
 	if got := byHand.Spec.InitContainers; len(got) != 3 || got[2].Image != "own" || len(got[2].Env) != 0 {
@@ -286,6 +289,15 @@ func (c *cluster) testNotInjected(t *testing.T) {
 	initMount := func(p *corev1.Pod) {
 		p.Spec.InitContainers[0].VolumeMounts = []corev1.VolumeMount{{Name: "cache", MountPath: mountPath + "/"}}
 	}
+	named := func(init bool) podChange {
+		return func(p *corev1.Pod) {
+			if init {
+				p.Spec.InitContainers[0].Name = endpointName
+			} else {
+				p.Spec.Containers[0].Name = endpointName
+			}
+		}
+	}
 	for _, test := range []struct {
 		name, policy, because string
 		namespace, account    string
@@ -318,6 +330,11 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		{"a mount at the path", injectedPolicy, "container app mounts another volume at /meta/aws-iam,", optedIn, "bare", []podChange{asks, withVolume("cache", empty, mountPath)}},
 		{"a mount at the path in an init container", injectedPolicy, "container init mounts", unlabeled, "bare", []podChange{labeled("true"), withVolume("cache", empty), initMount}},
 		{"a mount at the path by ServiceAccount", ownPolicy, "container app mounts", optedIn, "irsa", []podChange{withVolume("cache", empty, mountPath+"/")}},
+		{"a mount at the path in other words", injectedPolicy, "container app mounts another volume at /meta/aws-iam,", optedIn, "bare", []podChange{asks, withVolume("cache", empty, "/meta//aws-iam/.")}},
+		{"a long list of containers to skip", injectedPolicy, "has more than 2048 characters", unlabeled, "bare", []podChange{labeled("true"), annotated(skipAnnotation, strings.Repeat("a,", 120_000))}},
+		{"an init container with the endpoint's name", injectedPolicy, "is not the one that delivers", optedIn, "bare", []podChange{asks, endpoint, named(true)}},
+		{"an init container with the endpoint's name by ServiceAccount", ownPolicy, "is not the one that delivers", optedIn, "irsa", []podChange{endpoint, named(true)}},
+		{"a container with the endpoint's name", injectedPolicy, "is not the one that delivers", unlabeled, "bare", []podChange{labeled("true"), endpoint, named(false)}},
 		{"a ServiceAccount with too long a name", injectedPolicy, "is too long", unlabeled, strings.Repeat("s", 246), []podChange{labeled("true")}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -329,6 +346,13 @@ func (c *cluster) testNotInjected(t *testing.T) {
 		})
 	}
 	c.admit(t, appPod(optedIn, "bare", asks, host))
+	alone := appPod(optedIn, "bare", asks, named(false), func(p *corev1.Pod) { p.Spec.Containers, p.Spec.InitContainers = p.Spec.Containers[:1], nil })
+	c.admit(t, alone)
+	wantParts(t, alone, []string{injectedVolume}, map[string][]string{endpointName: file}, map[string][]string{endpointName: mounted})
+	none := appPod(optedIn, "bare", asks, func(p *corev1.Pod) { p.Spec.Containers, p.Spec.InitContainers = nil, nil })
+	if err := c.Create(t.Context(), none, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "spec.containers: Required value") {
+		t.Errorf("a pod without containers: %v", err)
+	}
 	c.admit(t, appPod(unlabeled, strings.Repeat("s", 245), labeled("true")))
 }
 

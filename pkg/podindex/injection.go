@@ -31,7 +31,7 @@ func (i *Injection) appliesTo(pod *corev1.Pod) bool {
 	return i.Injects != nil && i.Injects(types.NamespacedName{Namespace: pod.Namespace, Name: request.ServiceAccountName(pod)})
 }
 
-// A list for one ServiceAccount has at most maxPages of pageSize pods: users write pods of more than
+// A list for one ServiceAccount has at most maxPages of pageSize pods. Users write pods of more than
 // a megabyte, so only a few are in memory at a time.
 const pageSize, maxPages = 10, 50
 

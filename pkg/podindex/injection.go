@@ -31,8 +31,8 @@ func (i *Injection) appliesTo(pod *corev1.Pod) bool {
 	return i.Injects != nil && i.Injects(types.NamespacedName{Namespace: pod.Namespace, Name: request.ServiceAccountName(pod)})
 }
 
-// A list for one ServiceAccount has at most maxPages of pageSize pods. Users write pods of more than
-// a megabyte, so only a few are in memory at a time.
+// A list for one ServiceAccount has at most maxPages of pageSize pods. Users write pods of more
+// than a megabyte, so only a few are in memory at a time.
 const pageSize, maxPages = 10, 50
 
 // PodsOf returns a function that lists the first 500 unfinished pods of a ServiceAccount.

@@ -98,13 +98,16 @@ func TestToggles(t *testing.T) {
 	const ownSecret, token = "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-secret", "ValidatingAdmissionPolicy/kube-aws-iam-controller-serviceaccount-token"
 	const tokens = "ClusterRoleBinding/kube-aws-iam-controller-serviceaccount-token"
 	const injects, rejects = "MutatingAdmissionPolicy/kube-aws-iam-controller-inject-pod", "ValidatingAdmissionPolicyBinding/kube-aws-iam-controller-injected"
+	const injectsOwn, rejectsOwn = "MutatingAdmissionPolicy/kube-aws-iam-controller-inject-serviceaccount", rejects + "-serviceaccount"
+	const annotates = "MutatingAdmissionPolicy/kube-aws-iam-controller-role-annotated"
 	const network, reader = "NetworkPolicy/" + name, "ClusterRole/" + name + "-metrics-reader"
 	for _, test := range []struct {
 		values        string
 		with, without []string
 	}{
 		{"", []string{podPolicy, secretPolicy, ownSecret, crd}, []string{monitor, network, reader, token, tokens, injects, rejects}},
-		{"injection: {enabled: true}", []string{injects, rejects, podPolicy}, nil},
+		{"injection: {enabled: true}", []string{injects, rejects, podPolicy, injectsOwn, rejectsOwn, annotates}, nil},
+		{"injection: {enabled: true, serviceAccounts: false}", []string{injects, rejects, podPolicy}, []string{injectsOwn, rejectsOwn, annotates}},
 		{"serviceAccountIdentity: web-identity", []string{podPolicy, ownSecret, token, tokens}, nil},
 		{"networkPolicy: {enabled: true}", []string{network}, []string{reader}},
 		{"metrics: {secure: true}", []string{reader}, []string{network}},

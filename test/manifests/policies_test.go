@@ -102,8 +102,8 @@ func TestInjectedPolicies_LookWhereInjectionDoes(t *testing.T) {
 	own := readDocument[admissionv1.MutatingAdmissionPolicy](t, "injection/serviceaccount.yaml", 0)
 	ownBinding := readDocument[admissionv1.MutatingAdmissionPolicyBinding](t, "injection/serviceaccount.yaml", 1)
 	rejects := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 0)
-	rejectsOwn := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected.yaml", 3)
-	rejectsOwnBinding := readDocument[admissionv1.ValidatingAdmissionPolicyBinding](t, "injection/injected.yaml", 4)
+	rejectsOwn := readDocument[admissionv1.ValidatingAdmissionPolicy](t, "injection/injected_serviceaccount.yaml", 0)
+	rejectsOwnBinding := readDocument[admissionv1.ValidatingAdmissionPolicyBinding](t, "injection/injected_serviceaccount.yaml", 1)
 	if !strings.HasPrefix(own.Spec.MatchConditions[0].Expression, rejectsOwn.Spec.MatchConditions[0].Expression+" && ") ||
 		!reflect.DeepEqual(own.Spec.MatchConstraints.ObjectSelector, rejectsOwn.Spec.MatchConstraints.ObjectSelector) {
 		t.Error("pods of annotated ServiceAccounts are injected and rejected on different conditions")

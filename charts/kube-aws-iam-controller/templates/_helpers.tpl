@@ -19,7 +19,8 @@
 
 {{/* The policies of config/injection, with values filled in. */}}
 {{- define "injection" -}}
-{{- include "copies" (list . "files/injection/*.yaml") |
+{{- $files := .Values.injection.serviceAccounts | ternary "*" "{endpoint,injected,pod}" }}
+{{- include "copies" (list . (printf "files/injection/%s.yaml" $files)) |
   replace "expression: \"'/meta/aws-iam'\"" (printf "expression: \"'%s'\"" (index .Values.flags "mount-path" | default "/meta/aws-iam")) |
   replace "name: region\n    expression: \"''\"" (printf "name: region\n    expression: \"'%s'\"" .Values.injection.region) |
   replace "expression: \"'kube-aws-iam-controller:latest'\"" (printf "expression: \"'%s'\"" (include "image" .)) |

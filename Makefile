@@ -99,6 +99,12 @@ test: ## Run all tests, against a real API server
 	@go -C hack/localapi/prebuilt test -count=1 ./...
 	@$(WITH_API) REQUIRE_API_SERVER=1 go -C test/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
+# Kyverno takes long to build, so this is not part of other checks.
+.PHONY: kyverno
+kyverno: ## Test injection by Kyverno, as on older clusters
+	@folder=$$(hack/kyverno/build.sh) && $(WITH_API) KYVERNO=$$folder REQUIRE_API_SERVER=1 \
+		go test -count=1 ./test/manifests -run 'Kyverno'
+
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: ## Run all tests with the race detector (needs a C compiler)

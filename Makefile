@@ -18,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . test/chart hack/image hack/localapi hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2
+MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
@@ -98,6 +98,19 @@ test: ## Run all tests, against a real API server
 	@go -C hack/image test -count=1 ./...
 	@go -C hack/localapi/prebuilt test -count=1 ./...
 	@$(WITH_API) REQUIRE_API_SERVER=1 go -C test/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
+
+# All that the API server evaluates, on the newest release beside the one of make test. What a refusal
+# suggests is run with kubectl, so it stays with that one.
+.PHONY: newest
+newest: ## Test the admission policies and injection on the newest Kubernetes, too
+	@assets=$$(env -u KUBEBUILDER_ASSETS LOCALAPI_MODULE=newest hack/localapi/build.sh) && REQUIRE_API_SERVER=1 KUBEBUILDER_ASSETS=$$assets \
+		go test -count=1 ./test/manifests -run '^TestInjection$$|^TestManifests$$/^(default|samples|admission)' -skip '/admission/what_refusals_suggest'
+
+# Kyverno takes long to build, so this is not part of other checks.
+.PHONY: kyverno
+kyverno: ## Test injection by Kyverno, as on older clusters
+	@folder=$$(hack/kyverno/build.sh) && $(WITH_API) KYVERNO=$$folder REQUIRE_API_SERVER=1 \
+		go test -count=1 ./test/manifests -run 'Kyverno'
 
 .PHONY: race
 race: export CGO_ENABLED := 1

@@ -6,6 +6,7 @@
 # the Go module proxy. Environment variables:
 #
 #   KUBEBUILDER_ASSETS  folder to use instead
+#   LOCALAPI_MODULE     newest: build the programs of newest/go.mod, which make newest needs
 #   LOCALAPI_DOWNLOAD   off: always build from source
 #   LOCALAPI_INDEX      URL of an index of archives, such as a mirror; default: setup-envtest's
 #   LOCALAPI_TIMEOUT    longest time without a byte of the archive, from the start; default: 8s
@@ -33,8 +34,9 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 fi
 programs+=("$@")
 
+module=$here${LOCALAPI_MODULE:+/$LOCALAPI_MODULE}
 # Reading go.mod here, rather than through go list, needs neither network nor module cache.
-pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$here/go.mod"; }
+pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$module/go.mod"; }
 kubernetes=$(pinned k8s.io/kubernetes)
 etcd=$(pinned go.etcd.io/etcd/server/v3)
 # Archives exist for some patch releases only. The SHA-512 that the index names is verified.
@@ -49,8 +51,9 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/localapi
 assets=$cache/$kubernetes-$etcd-$GOOS-$GOARCH
 downloaded=$cache/v$prebuilt-envtest-$GOOS-$GOARCH
 print_complete() { # prints the folder that has all programs, if one has
-	local folder
-	for folder in "$assets" "$downloaded"; do
+	local folder folders=("$assets")
+	[[ -n ${LOCALAPI_MODULE:-} ]] || folders+=("$downloaded")
+	for folder in "${folders[@]}"; do
 		if complete "$folder" "${programs[@]}"; then
 			echo "$folder"
 			return
@@ -88,7 +91,7 @@ partial=$(mktemp -d "$assets.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 
 can_download() { # not if it is off, a program is in no archive, or a build from source has begun
-	[[ ${LOCALAPI_DOWNLOAD:-} != off ]] || return 1
+	[[ ${LOCALAPI_DOWNLOAD:-} != off && -z ${LOCALAPI_MODULE:-} ]] || return 1
 	local program
 	for program in "${programs[@]}"; do
 		[[ " ${archived[*]} " == *" $program "* ]] || return 1
@@ -131,12 +134,12 @@ Building ${missing[*]} (Kubernetes $kubernetes, etcd $etcd) for the tests and th
 This happens once and takes some minutes; they are kept in $assets
 EOF
 
-go -C "$here" list -deps "${mains[@]}" 2>&1 >"$partial/packages" | progress 'modules downloaded:' ''
+go -C "$module" list -deps "${mains[@]}" 2>&1 >"$partial/packages" | progress 'modules downloaded:' ''
 total=$(wc -l <"$partial/packages")
 
 IFS=. read -r major minor _ <<<"${kubernetes#v}"
 version=k8s.io/component-base/version
-go -C "$here" build -v -o "$partial/" -ldflags "-s -w
+go -C "$module" build -v -o "$partial/" -ldflags "-s -w
 	-X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor" \
 	"${mains[@]}" 2>&1 | progress 'packages compiled:' " of at most $((total))"
 

@@ -287,21 +287,38 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// TestInjectionNeedsItsKinds checks that an API server without MutatingAdmissionPolicies is an
-// error that says what to do, and only with injection.
+// TestInjectionNeedsItsKinds checks that injection is skipped where the API server has no
+// MutatingAdmissionPolicies, policies that reject included, and that the notes say so.
 func TestInjectionNeedsItsKinds(t *testing.T) {
 	chart, err := loader.LoadDir(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for values, want := range map[string]string{"": "", "injection: {enabled: true}": "Kubernetes 1.36 or later"} {
-		merged, err := util.ToRenderValues(chart, read(t, values), chartcommon.ReleaseOptions{Name: "release", Namespace: home}, nil)
+	release := chartcommon.ReleaseOptions{Name: "release", Namespace: home}
+	for _, c := range []struct {
+		values         string
+		capabilities   *chartcommon.Capabilities
+		installs, says bool
+	}{
+		{"", nil, false, false},
+		{"injection: {enabled: true}", nil, false, true},
+		{"", capabilities(), false, false},
+		{"injection: {enabled: true}", capabilities(), true, false},
+	} {
+		merged, err := util.ToRenderValues(chart, read(t, c.values), release, c.capabilities)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = engine.Render(chart, merged)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: error is %v, want %q", values, err, want)
+		files, err := engine.Render(chart, merged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		templates := name + "/templates/"
+		if installs := len(decode(t, []byte(files[templates+"injection.yaml"]))) > 0; installs != c.installs {
+			t.Errorf("%q on %v: installed: %v", c.values, c.capabilities, installs)
+		}
+		if says := strings.Contains(files[templates+"NOTES.txt"], "INJECTION IS NOT INSTALLED"); says != c.says {
+			t.Errorf("%q on %v: the notes are\n%s", c.values, c.capabilities, files[templates+"NOTES.txt"])
 		}
 	}
 }

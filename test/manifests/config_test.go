@@ -83,13 +83,21 @@ type cluster struct {
 
 	env      *envtest.Environment
 	warnings *warnings
+	// injection is the folder of the policies that inject.
+	injection string
 }
 
 // start starts an API server for the time of a test.
 func start(t *testing.T) *cluster {
 	t.Helper()
+	return startAs(t, &envtest.Environment{})
+}
+
+// startAs starts an API server with settings of its own.
+func startAs(t *testing.T, settings *envtest.Environment) *cluster {
+	t.Helper()
 	env.RequireAPIServer(t)
-	c := &cluster{env: &envtest.Environment{}, warnings: &warnings{t}}
+	c := &cluster{env: settings, warnings: &warnings{t}, injection: "injection"}
 	cfg, err := c.env.Start()
 	t.Cleanup(func() {
 		if err := c.env.Stop(); err != nil {

@@ -94,10 +94,10 @@ func (c *cluster) grantReference(t *testing.T, i int, rows []roleReference) {
 func (c *cluster) setBase(t *testing.T, arn string) {
 	t.Helper()
 	if arn == "" {
-		c.apply(t, render(t, "injection"))
+		c.apply(t, render(t, c.injection))
 		c.apply(t, render(t, "admission/pods"))
 	} else {
-		injection := overlay(t, "injection", 0, strings.NewReplacer("arn:aws:iam::123456789012:role/pods/", arn, "/meta/aws", mountPath))
+		injection := overlay(t, c.injection, 0, strings.NewReplacer("arn:aws:iam::123456789012:role/pods/", arn, "/meta/aws", mountPath))
 		c.apply(t, injection)
 		c.apply(t, overlay(t, "admission/pods", 0, strings.NewReplacer(base, arn)))
 	}

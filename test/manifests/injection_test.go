@@ -60,6 +60,7 @@ func TestInjection(t *testing.T) {
 	t.Run("which Secret", c.testInjectedSecret)
 	t.Run("what is added", c.testInjectedParts)
 	t.Run("the endpoint", c.testInjectedEndpoint)
+	t.Run("the endpoint and the order of policies", c.testEndpointOrder)
 	t.Run("the endpoint and pod security", c.testEndpointPodSecurity)
 	t.Run("what is rejected", c.testNotInjected)
 	t.Run("containers of a webhook", c.testInjectedReinvocation)
@@ -405,9 +406,9 @@ func (c *cluster) testAccountLabels(t *testing.T) {
 // testInjectionSettings sets what the kustomization.yaml shows.
 func (c *cluster) testInjectionSettings(t *testing.T) {
 	replace := strings.NewReplacer()
-	c.apply(t, overlay(t, "injection", 0, replace))
+	c.apply(t, overlay(t, c.injection, 0, replace))
 	defer func() {
-		c.apply(t, render(t, "injection"))
+		c.apply(t, render(t, c.injection))
 		c.awaitInjection(t)
 	}()
 	pods := func() []*corev1.Pod {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,5 +157,22 @@ func readDocument[T any](t *testing.T, file string, number int) *T {
 			return document
 		}
 		number--
+	}
+}
+
+// TestInjectionWithoutServiceAccounts leaves out what its comment says how to leave out.
+func TestInjectionWithoutServiceAccounts(t *testing.T) {
+	var names []string
+	for _, object := range overlay(t, "injection", 1, strings.NewReplacer()) {
+		if strings.HasSuffix(object.GetKind(), "Policy") {
+			names = append(names, strings.TrimPrefix(object.GetName(), name+"-"))
+		}
+		if strings.Contains(object.GetName(), "serviceaccount") || strings.Contains(object.GetName(), "annotated") {
+			t.Errorf("it has %s %s", object.GetKind(), object.GetName())
+		}
+	}
+	slices.Sort(names)
+	if want := []string{"inject-endpoint", "inject-pod", "injected"}; !slices.Equal(names, want) {
+		t.Errorf("the policies are %q", names)
 	}
 }

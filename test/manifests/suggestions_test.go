@@ -71,7 +71,7 @@ func (c *cluster) quiet(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{Client: q, env: c.env, warnings: c.warnings}
+	return &cluster{Client: q, env: c.env, warnings: c.warnings, injection: c.injection}
 }
 
 // suggested returns the commands that a refusal suggests, one for each way.

@@ -156,6 +156,7 @@ func wantParts(t *testing.T, pod *corev1.Pod, volumes []string, env, mounts map[
 func (c *cluster) testInjectedEndpoint(t *testing.T) {
 	uri, token := endpointURI+"=http://127.0.0.1:9912/", endpointToken+"="+mountPath+"/endpoint-token"
 	served := []string{uri, token, file[1]}
+	endpointEnv := []string{"GOMAXPROCS=1"}
 	withEndpoint := func(mounts map[string][]string) map[string][]string {
 		mounts[endpointName] = mounted
 		return mounts
@@ -185,7 +186,7 @@ func (c *cluster) testInjectedEndpoint(t *testing.T) {
 			pod := appPod(test.namespace, test.account, append([]podChange{annotated(deliveryOf, "endpoint")}, test.changes...)...)
 			c.admit(t, pod)
 			var names []string
-			mounts, env := map[string][]string{"app": mounted, "helper": mounted}, map[string][]string{"app": test.env, "helper": served}
+			mounts, env := map[string][]string{"app": mounted, "helper": mounted}, map[string][]string{endpointName: endpointEnv, "app": test.env, "helper": served}
 			for i := range pod.Spec.InitContainers {
 				name := pod.Spec.InitContainers[i].Name
 				if names = append(names, name); name != endpointName {
@@ -202,7 +203,7 @@ func (c *cluster) testInjectedEndpoint(t *testing.T) {
 	c.testEndpointOrder(t)
 	skipped := appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint"), annotated(skipAnnotation, "init,proxy,app,helper"))
 	c.admit(t, skipped)
-	wantParts(t, skipped, []string{injectedVolume}, map[string][]string{}, map[string][]string{endpointName: mounted})
+	wantParts(t, skipped, []string{injectedVolume}, map[string][]string{endpointName: endpointEnv}, map[string][]string{endpointName: mounted})
 	byHand := appPod(optedIn, "irsa", annotated(deliveryOf, "endpoint"), func(p *corev1.Pod) {
 		p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: endpointName, Image: "own"})
 	})
@@ -241,9 +242,6 @@ func wantEndpoint(t *testing.T, got *corev1.Container) {
 	if !slices.Equal(got.Command, []string{"/credentials-endpoint", "serve"}) || got.Lifecycle == nil || got.Lifecycle.PostStart == nil ||
 		!slices.Equal(got.Lifecycle.PostStart.Exec.Command, []string{"/credentials-endpoint", "wait"}) {
 		t.Errorf("command %q, lifecycle %v", got.Command, got.Lifecycle)
-	}
-	if !slices.Equal(got.Env, []corev1.EnvVar{{Name: "GOMAXPROCS", Value: "1"}}) {
-		t.Errorf("variables %v", got.Env)
 	}
 	if limits := got.Resources.Limits; limits.Cpu().Sign() != 0 || limits.Memory().Sign() == 0 || got.Resources.Requests.Cpu().MilliValue() > 10 {
 		t.Errorf("resources %v", got.Resources)

@@ -64,8 +64,8 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 	return o
 }
 
-// checkWrite returns why the Secret cannot be written: by a dry run if it is a new one, whose name
-// another writer can have and which a quota can refuse, or if it could not be written the last time.
+// checkWrite returns why the Secret cannot be written: by a dry run if it is new, as another writer
+// can have one of its name and a quota can refuse it, or if it could not be written the last time.
 func (r *reconciler) checkWrite(ctx context.Context, s *snapshot, judged *corev1.Secret) error {
 	failed := s.failure != nil && (s.failure.Reason == v1.ReasonCreateSecretFailed || s.failure.Reason == v1.ReasonUpdateSecretFailed)
 	if err := secretstore.CheckMutable(judged); err != nil || judged != nil && !failed {

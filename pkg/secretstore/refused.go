@@ -63,6 +63,7 @@ func CheckMutable(judged *corev1.Secret) error {
 		return nil
 	}
 	return &RefusedError{v1.ReasonUpdateSecretFailed, ActionUpdate, fmt.Sprintf(
-		"Secret %q is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s",
+		"Secret %q is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace %s %s. "+
+			"Then delete all pods that mount it: the kubelet keeps the old content, also for new pods, while any pod of its node mounts it",
 		judged.Name, judged.Namespace, judged.Name)}
 }

@@ -36,7 +36,8 @@ func TestStore_ExplainsWhatTheAPIServerSays(t *testing.T) {
 		{"not deleted", ActionDelete, true, forbidden, v1.ReasonUpdateSecretFailed, `Secret "app" cannot be deleted` + tried},
 		{
 			"immutable", ActionUpdate, true, forbidden, v1.ReasonUpdateSecretFailed,
-			`Secret "app" is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace payments app`,
+			`Secret "app" is immutable, so it cannot be renewed; delete it, and a new one takes its place: kubectl delete secret --namespace payments app. ` +
+				"Then delete all pods that mount it: the kubelet keeps the old content, also for new pods, while any pod of its node mounts it",
 		},
 	} {
 		t.Run(test.says, func(t *testing.T) {

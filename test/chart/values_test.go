@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -274,6 +275,9 @@ func TestBadValues(t *testing.T) {
 		"injection: {runAsUser: -1}":                                                   "/injection/runAsUser",
 		"injection: {runAsUser: root}":                                                 "/injection/runAsUser",
 		"admission: true":                                                              "/admission",
+		"admission: {action: Audit}":                                                   "/admission/action",
+		"admission: {ignoredSecrets: [tls]}":                                           "/admission/ignoredSecrets/0",
+		"admission: {ignoredSecrets: [\"aws-iam-x', 'y\"]}":                            "/admission/ignoredSecrets/0",
 		"serviceAccountIdentity: irsa":                                                 "/serviceAccountIdentity",
 		"webIdentityAudiences: sts.amazonaws.com":                                      "/webIdentityAudiences",
 		"webIdentityAudiences: []":                                                     "/webIdentityAudiences",
@@ -284,6 +288,31 @@ func TestBadValues(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), place) {
 			t.Errorf("%s is not refused for %s: %v", values, place, err)
 		}
+	}
+}
+
+// TestAdmissionValues checks what the policies for pods do, and which Secrets they ignore.
+func TestAdmissionValues(t *testing.T) {
+	actions, ignored := map[string]int{}, map[string]int{}
+	for _, object := range helm(t, home, read(t, "admission: {action: Warn, ignoredSecrets: [aws-iam-user, legacy/aws-iam.export]}")) {
+		if !strings.HasPrefix(object.GetKind(), "ValidatingAdmissionPolicy") {
+			continue
+		}
+		if list, _, _ := unstructured.NestedStringSlice(object.Object, "spec", "validationActions"); len(list) > 0 {
+			actions[strings.Join(list, ",")]++
+		}
+		variables, _, _ := unstructured.NestedSlice(object.Object, "spec", "variables")
+		for _, v := range variables {
+			if v := v.(map[string]any); v["name"] == "ignored" {
+				ignored[v["expression"].(string)]++
+			}
+		}
+	}
+	if want := map[string]int{"['aws-iam-user', 'legacy/aws-iam.export']": 3}; !maps.Equal(ignored, want) {
+		t.Errorf("the ignored Secrets are %v", ignored)
+	}
+	if actions["Warn,Audit"] != 2 || actions["Deny"] < 4 {
+		t.Errorf("the actions are %v", actions)
 	}
 }
 

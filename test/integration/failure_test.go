@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "kube-aws-iam-controller/api/v1"
@@ -143,7 +144,7 @@ func TestSecret_OfAnotherWriterIsLeftAlone(t *testing.T) {
 
 	w.pod("app", role("orders"))
 	w.event("Warning SecretNotManaged app:")
-	if calls != 1 {
+	if calls != 0 {
 		t.Errorf("%d calls of STS for a Secret that cannot be written", calls)
 	}
 	w.patch(theirs, `{"metadata":{"labels":{"heritage":"`+secret.OwnerValue+`"}}}`)
@@ -376,4 +377,28 @@ func TestSeed_MalformedContentIsNotQuoted(t *testing.T) {
 	w.start()
 	w.pod("app", role("orders"))
 	w.event("Warning GetCredentialsFailed app:", "credential_process")
+}
+
+// A Secret that the API server refuses costs no session: it is asked before STS is.
+func TestSecret_RefusedByTheAPIServerCostsNoSession(t *testing.T) {
+	w := newTestEnv(t)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "secrets"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/secrets": resource.MustParse("0")}},
+	}
+	w.create(quota)
+	// The quota is enforced when a controller, which does not run here, has counted.
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard}
+	w.must(w.Status().Update(t.Context(), quota))
+	w.start()
+	w.pod("app", role("orders"))
+	w.event("Warning CreateSecretFailed app:", "exceeded quota: secrets")
+	if n := assumed(w.sts, "*"); n != 0 {
+		t.Errorf("%d sessions were made in vain", n)
+	}
+	w.must(w.Delete(t.Context(), quota))
+	w.wait("aws-iam-orders")
+	if n := assumed(w.sts, "*"); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
 }

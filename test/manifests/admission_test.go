@@ -68,6 +68,8 @@ func (c *cluster) testAdmission(t *testing.T) {
 	t.Run("pods by use", c.testPodUse)
 	t.Run("pods of AWSIAMRoles", c.testPodAWSIAMRole)
 	t.Run("what refusals suggest", c.testSuggestions)
+	t.Run("Secrets of other software", c.testIgnored)
+	t.Run("rights that come late", c.testLateRights)
 	t.Run("pods by ARN", c.testPodARN)
 	t.Run("large pods", c.testLargePods)
 	t.Run("pods of ServiceAccounts", c.testPodServiceAccount)
@@ -196,6 +198,79 @@ func (c *cluster) testPodAWSIAMRole(t *testing.T) {
 		{"env", "", c.starts("unbound", mainEnv("billing"))},
 		{"debugging", "", c.debugs(t, "unbound", "billing")},
 	})
+}
+
+// testIgnored has pods use Secrets of other software that have names as the controller's: in a
+// namespace that the operator excluded, and Secrets that the policies list. What a pod's author can
+// write changes nothing.
+func (c *cluster) testIgnored(t *testing.T) {
+	excluded := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "excluded", Labels: map[string]string{"iam.amazonaws.com/admission": "ignore"}}}
+	if err := c.Create(t.Context(), excluded); err != nil {
+		t.Fatal(err)
+	}
+	in := func(namespace string, parts ...func(*corev1.Pod)) func(context.Context) error {
+		return func(ctx context.Context) error {
+			pod := podWith("unbound", parts...)
+			pod.Namespace = namespace
+			return c.Create(ctx, pod, client.DryRunAll)
+		}
+	}
+	c.apply(t, overlay(t, "admission/pods", 1, strings.NewReplacer("legacy/", elsewhere+"/")))
+	c.apply(t, overlay(t, "admission/serviceaccounts", 0, strings.NewReplacer()))
+	defer c.apply(t, render(t, "admission/serviceaccounts"))
+	eventually(t, "the ignored Secrets are known", func() bool {
+		return refusal(t, in(elsewhere, secretVolume("aws-iam-user-credentials"))(t.Context())) == "" &&
+			refusal(t, in(elsewhere, secretVolume("aws-iam.export"))(t.Context())) == ""
+	})
+	label := func(p *corev1.Pod) { p.Labels = map[string]string{"iam.amazonaws.com/admission": "ignore"} }
+	judge(t, []try{
+		{"another Secret refused", podRole, in(elsewhere, secretVolume("aws-iam-orders"))},
+		{"an ignored Secret", "", in(guarded, mainEnv("aws-iam-user-credentials"))},
+		{"a Secret that is ignored in its namespace", "", in(elsewhere, envFrom("aws-iam-export"))},
+		{"a Secret that is ignored in another namespace refused", podRole, in(guarded, envFrom("aws-iam-export"))},
+		{"an ignored Secret beside another refused", podRole, in(guarded, mainEnv("aws-iam-user-credentials"), secretVolume("aws-iam-orders"))},
+		{"another Secret of a ServiceAccount refused", ownSecret, in(guarded, secretVolume("aws-iam.other"))},
+		{"a name that begins as an ignored one refused", podRole, in(guarded, secretVolume("aws-iam-user-credentials-2"))},
+		{"a label of the pod refused", podRole, in(guarded, label, secretVolume("aws-iam-orders"))},
+		{"any Secret in an excluded namespace", "", in("excluded", secretVolume("aws-iam-orders"), mainEnv("aws-role.0orders0"))},
+		{"any Secret of a ServiceAccount in an excluded namespace", "", in("excluded", secretVolume("aws-iam.other"))},
+	})
+}
+
+// testLateRights has the policies for pods warn, by components/late-rights: the API server says in
+// the warning what it would say in the refusal.
+func (c *cluster) testLateRights(t *testing.T) {
+	objects := renderAbove(t, func(config string) string {
+		return "resources: [" + config + "/admission/pods, " + config + "/admission/serviceaccounts]\ncomponents: [" + config + "/components/late-rights]\n"
+	})
+	var warned recordedWarnings
+	cfg := rest.CopyConfig(c.env.Config)
+	cfg.WarningHandlerWithContext = &warned
+	warns, err := client.New(cfg, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func() bool {
+		return refusal(t, warns.Create(t.Context(), podWith("unbound", secretVolume("aws-iam-orders")), client.DryRunAll)) != ""
+	}
+	c.apply(t, objects)
+	defer func() {
+		c.apply(t, render(t, "admission/pods"))
+		eventually(t, "a pod without a right is rejected again", refused)
+	}()
+	eventually(t, "a pod without a right is admitted", func() bool { return !refused() })
+	if text := strings.Join(warned, "; "); !strings.Contains(text, "unbound may not assume role orders") {
+		t.Errorf("the warnings are %s", text)
+	}
+	judge(t, []try{{"the Secret of another ServiceAccount refused", ownSecret, c.starts("unbound", secretVolume("aws-iam.other"))}})
+}
+
+// recordedWarnings has what the API server warned about.
+type recordedWarnings []string
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
+func (w *recordedWarnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
+	*w = append(*w, text)
 }
 
 // testPodARN configures the policies with the base role ARN, as admission/pods/kustomization.yaml

@@ -146,7 +146,7 @@ func (c *cluster) testRoleReference(t *testing.T, row *roleReference, i int) {
 	}
 	says := refusal(t, c.Create(t.Context(), appPod(optedIn, "bare", annotated(roleAnnotation, row.Reference)), client.DryRunAll))
 	for _, part := range []string{
-		"may not assume role " + row.role() + ", and the pod takes it from Secret " + row.Secret + ". To allow it: ",
+		"may not assume role " + row.role() + ", and the pod takes it from Secret " + row.Secret + ". Once it may, restart its workload by kubectl rollout restart: a ReplicaSet waits up to 16 minutes before it tries again. To allow it: ",
 		"create role -n opted-in 'assume:bare:" + strings.ReplaceAll(row.role(), "/", "~1") + "' ", "--resource-name='" + row.role() + "' ",
 	} {
 		if !strings.Contains(says, part) {

@@ -142,8 +142,8 @@ func (c *cluster) testEscapedSuggestions(t *testing.T, kubeconfig string) {
 	} {
 		pod := c.starts("escaped", secretVolume(secret))
 		says := refusal(t, pod(t.Context()))
-		_, command, found := strings.Cut(says, " from Secret "+secret+". To allow it: ")
-		if !found || !strings.Contains(says, "may not assume role "+role+",") {
+		_, command, found := strings.Cut(says, ". To allow it: ")
+		if !found || !strings.Contains(says, "may not assume role "+role+", and the pod takes it from Secret "+secret+".") {
 			t.Errorf("no suggestion for role %s: %s", role, says)
 			continue
 		}

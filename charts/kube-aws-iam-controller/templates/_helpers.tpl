@@ -11,6 +11,7 @@
   replace "namespace: kube-system" (printf "namespace: %q" $.Release.Namespace) |
   replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
   replace "name: baseRoleARN\n    expression: \"''\"" (printf "name: baseRoleARN\n    expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
+  replace "name: ignored\n    expression: \"[]\"" (printf "name: ignored\n    expression: \"%s\"" ($.Values.admission.ignoredSecrets | empty | ternary "[]" (printf "['%s']" (join "', '" $.Values.admission.ignoredSecrets)))) |
   replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
   replace "expression: \"['sts.amazonaws.com']\"" (printf "expression: \"['%s']\"" (join "', '" $.Values.webIdentityAudiences)) |
   replace "resourceNames:\n  - kube-aws-iam-controller\n  resources:\n  - leases" (printf "resourceNames:\n  - %s\n  resources:\n  - leases" (include "lease" $)) }}

@@ -163,8 +163,8 @@ func (l *fakeCluster) get(name string) *corev1.Secret {
 }
 
 func (l *fakeCluster) listPodsOf(_ context.Context, _ types.NamespacedName, each func(*corev1.Pod)) error {
-	for _, pod := range l.podsOf {
-		each(pod.DeepCopy())
+	for i := range l.podsOf {
+		each(l.podsOf[i].DeepCopy())
 	}
 	return l.podsErr
 }

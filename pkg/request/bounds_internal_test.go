@@ -54,7 +54,7 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 		pod.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"}
 	}
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(random.IntN(2)))}
-	mode := func() *int32 { return new(int32(random.IntN(0o1000))) }
+	mode := func() *int32 { return new(random.Int32N(0o1000)) }
 	for range random.IntN(60) {
 		optional := random.IntN(2) == 0
 		v := corev1.Volume{Name: name()}

@@ -4,12 +4,18 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/cmd/kube-aws-iam-controller/app"
+	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/request"
+	iamrole "kube-aws-iam-controller/pkg/role"
+	"kube-aws-iam-controller/pkg/secret"
 )
 
 // hasKeys reports whether a Secret is good and has its credentials as keys of their own.
@@ -124,5 +130,37 @@ func TestKeys_AccountIDIsOmitted(t *testing.T) {
 	}
 	if n := assumed(w.sts, "*"); n != 1 {
 		t.Errorf("%d calls of STS", n)
+	}
+}
+
+// The size of what each renewal writes to etcd grows with the session token, which a Secret has
+// three times, and four times with keys of their own.
+func TestKeys_SizeInTheAPIServer(t *testing.T) {
+	w := newTestEnv(t)
+	orders, err := iamrole.ParseARN("arn:aws:iam::" + account + ":role/orders")
+	w.must(err)
+	for _, n := range []int{400, 1 << 10, 2 << 10, 4 << 10} {
+		for _, withKeys := range []bool{false, true} {
+			to := secret.Target{
+				Name: types.NamespacedName{Namespace: w.namespace, Name: fmt.Sprint("size-", n, "-", withKeys)}, Keys: withKeys,
+				Files:   secret.Files{MountPath: "/meta/aws-iam", Region: region},
+				Session: credentials.Session{Role: orders, Name: "prod.payments.aws-iam-orders", Duration: time.Hour},
+			}
+			c := credentials.Credentials{
+				AccessKeyID: "ASIAEXAMPLEEXAMPLE00", SecretAccessKey: credentials.Redact(strings.Repeat("k", 40)),
+				SessionToken: credentials.Redact(strings.Repeat("t", n)), Issued: time.Now(), Expires: time.Now().Add(time.Hour),
+			}
+			s := secret.Render(to, c, nil)
+			w.must(w.Create(t.Context(), s, client.FieldOwner("kube-aws-iam-controller")))
+			c.AccessKeyID = "ASIAEXAMPLEEXAMPLE01"
+			next := secret.Replace(s.ObjectMeta, secret.Render(to, c, s))
+			w.must(w.Update(t.Context(), next, client.FieldOwner("kube-aws-iam-controller")))
+			w.read(s)
+			size := s.Size() // as etcd stores it, but for a prefix
+			t.Logf("token %d bytes, keys of their own %t: %d bytes", n, withKeys, size)
+			if tokens := map[bool]int{false: 3, true: 4}[withKeys]; size < tokens*n || size > tokens*n+4<<10 {
+				t.Errorf("%d bytes for a token of %d", size, n)
+			}
+		}
 	}
 }

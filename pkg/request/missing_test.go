@@ -25,8 +25,8 @@ func TestFromPod_MissingKeys(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		pod  *corev1.Pod
-		// want are parts of the one warning; none if it is empty. unlessKeys is whether it holds only
-		// without the keys that are there on request.
+		// want are parts of the one warning; if it is empty, there is none. unlessKeys is whether
+		// it holds only without the keys that are there on request.
 		want       []string
 		unlessKeys bool
 	}{

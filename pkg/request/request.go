@@ -72,8 +72,8 @@ type Warning struct {
 	Reason string
 	// Note is the event's note: what is wrong, in which container, and what to do.
 	Note string
-	// UnlessKeys is true if the Warning holds only while the Secret lacks the keys that Request.Keys
-	// adds.
+	// UnlessKeys is true if the Warning holds only while the Secret lacks the keys that
+	// Request.Keys adds.
 	UnlessKeys bool
 }
 

@@ -42,7 +42,9 @@ func (r *reconciler) reportPods(s *snapshot) {
 	for i, c := range s.consumers {
 		pods.Insert(c.Pod.UID)
 		for _, w := range c.Warnings {
-			r.events.EmitOnce(s.name, events.Inspected(w.Reason, w.Note), s.podTargets(s.consumers[i:i+1])...)
+			if !w.UnlessKeys || !s.Keys {
+				r.events.EmitOnce(s.name, events.Inspected(w.Reason, w.Note), s.podTargets(s.consumers[i:i+1])...)
+			}
 		}
 	}
 	s.next.NotInjected = 0

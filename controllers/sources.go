@@ -68,8 +68,8 @@ func (c *Core) Secrets() handler.TypedEventHandler[*corev1.Secret, reconcile.Req
 }
 
 // AWSIAMRoles returns a handler that enqueues the Secret of an AWSIAMRole that changes in what the
-// Secret depends on; its status is the controller's own. The only cached annotation says that
-// labels are missing.
+// Secret depends on; its status is the controller's own. The only cached annotations say which keys
+// are asked for, and that labels are missing.
 func (*Core) AWSIAMRoles() handler.TypedEventHandler[*v1.AWSIAMRole, reconcile.Request] {
 	return handler.TypedFuncs[*v1.AWSIAMRole, reconcile.Request]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*v1.AWSIAMRole], q Queue) {

@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
@@ -56,10 +57,17 @@ func Forbidden(note string) Event {
 	return Warning(v1.ReasonRoleForbidden, "Authorize", note).of(ofRight)
 }
 
-const inspect = "Inspect"
+// inspect begins the action of events of what in a pod will not work.
+const inspect = "Inspect/"
 
-// Inspected returns the event of what in a pod will not work.
-func Inspected(reason, note string) Event { return Warning(reason, inspect, note).of(ofPod) }
+// Inspected returns the event of what in a pod will not work. A pod can have several faults of one
+// reason, and the API server keeps only the first note of events that have object, reason and
+// action in common: the action stands for the note.
+func Inspected(reason, note string) Event {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(note)) // never fails
+	return Warning(reason, fmt.Sprintf("%s%08x", inspect, sum.Sum32()), note).of(ofPod)
+}
 
 func (e Event) of(s scope) Event {
 	e.scope = s
@@ -69,7 +77,7 @@ func (e Event) of(s scope) Event {
 // key returns what a pod sees once: the event without its note, but for the faults of a pod, of
 // which several can have one reason.
 func (e Event) key() Event {
-	if e.Action != inspect {
+	if !strings.HasPrefix(e.Action, inspect) {
 		e.Note = ""
 	}
 	return e

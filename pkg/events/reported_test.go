@@ -112,3 +112,12 @@ func TestReported_Served(t *testing.T) {
 		t.Error("a pod that is gone is remembered")
 	}
 }
+
+// The API server keeps only the first note of events on one object that have reason and action in
+// common.
+func TestInspected_FaultsOfOneReasonAreNotOneSeries(t *testing.T) {
+	a, b, again := Inspected("MissingKey", "key a"), Inspected("MissingKey", "key b"), Inspected("MissingKey", "key a")
+	if a.Action == b.Action || a.Action != again.Action || len(a.Action) > 128 { // what the API server accepts
+		t.Errorf("actions %q, %q, %q", a.Action, b.Action, again.Action)
+	}
+}

@@ -16,13 +16,14 @@ import (
 
 // FromAWSIAMRole returns what an AWSIAMRole asks for: a Secret of its own name.
 func FromAWSIAMRole(r *v1.AWSIAMRole) Request {
-	return Request{
+	asked := Request{
 		Secret:   r.Name,
 		Role:     r.Spec.RoleReference,
 		Duration: time.Duration(r.Spec.RoleSessionDuration) * time.Second,
 		source:   awsIAMRole,
-		invalid:  cmp.Or(nameProblem(r.Name), labelsProblem(r)),
 	}
+	asked.invalid = cmp.Or(nameProblem(r.Name), labelsProblem(r), asked.readKeys(r.Annotations))
+	return asked
 }
 
 // The limits of what ReduceAWSIAMRole keeps, in bytes.
@@ -48,11 +49,14 @@ const droppedLabels = "size of dropped labels"
 // Validate of the Request returns an error. ReduceAWSIAMRole is idempotent. A reduced AWSIAMRole
 // can be read, and its status written; it must never replace the object in the API server.
 func ReduceAWSIAMRole(r *v1.AWSIAMRole) {
-	labels, annotations := r.Labels, map[string]string(nil)
+	labels, annotations := r.Labels, map[string]string{}
 	if size, dropped := r.Annotations[droppedLabels]; dropped {
-		annotations = map[string]string{droppedLabels: size}
+		annotations[droppedLabels] = size
 	} else if n := sizeOf(labels); n > MaxLabels {
-		labels, annotations = nil, map[string]string{droppedLabels: strconv.Itoa(n)}
+		labels, annotations[droppedLabels] = nil, strconv.Itoa(n)
+	}
+	if value := r.Annotations[KeysAnnotation]; value != "" {
+		annotations[KeysAnnotation] = shorten(value, maxAnnotation)
 	}
 	r.ObjectMeta = metav1.ObjectMeta{
 		Namespace:         r.Namespace,

@@ -78,7 +78,7 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 				mount.SubPath = name()
 			}
 			c.VolumeMounts = append(c.VolumeMounts, mount)
-			c.Env = append(c.Env, corev1.EnvVar{Name: name(), ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}}})
+			c.Env = append(c.Env, corev1.EnvVar{Name: name(), ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name()}, Key: []string{keys.Expire, keys.SessionToken, name()}[random.IntN(3)]}}})
 			c.Env = append(c.Env, corev1.EnvVar{Name: []string{accessKeyVariable, roleARNVariable, tokenFileVariable, sharedFileVariable, a}[random.IntN(5)], Value: name()})
 			c.EnvFrom = append(c.EnvFrom, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name()}}})
 		}
@@ -126,6 +126,11 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 		for _, r := range requests {
 			if len(r.Secret) > maxSecretName || len(r.Warnings) > maxWarnings {
 				t.Fatalf("Secret %q has %d warnings", r.Secret, len(r.Warnings))
+			}
+			for _, w := range r.Warnings {
+				if len(w.Note) > 1024 { // what an event can hold
+					t.Fatalf("a note of %d bytes", len(w.Note))
+				}
 			}
 			if sets.New(r.Warnings...).Len() != len(r.Warnings) {
 				t.Fatalf("duplicate warnings: %v", r.Warnings)

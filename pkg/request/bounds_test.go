@@ -192,6 +192,40 @@ func TestReduceAWSIAMRole_KeepsOnlyUsedFields(t *testing.T) {
 	}
 }
 
+// The annotation that asks for keys stays, up to a limit, whether or not labels are dropped.
+func TestReduceAWSIAMRole_Keys(t *testing.T) {
+	for _, c := range []struct {
+		value string
+		keys  bool
+		names string // what the error contains; if it is empty, the annotation is valid
+	}{
+		{"", false, ""},
+		{"true", true, ""},
+		{"false", false, ""},
+		{"yes", false, `iam.amazonaws.com/keys is "yes": write "true" or "false"`},
+		{strings.Repeat("x", 5000), false, "iam.amazonaws.com/keys"},
+	} {
+		for _, labels := range []int{0, 4097} {
+			r := awsIAMRole(labels)
+			r.Annotations[request.KeysAnnotation] = c.value
+			for range 3 { // before it is reduced, after it, and again
+				asked := request.FromAWSIAMRole(r)
+				err := asked.Validate()
+				if labels == 0 && (asked.Keys != c.keys || (err == nil) != (c.names == "") || err != nil && !strings.Contains(err.Error(), c.names)) {
+					t.Errorf("%.10q: %t, %v", c.value, asked.Keys, err)
+				}
+				if labels > 0 && (err == nil || !strings.Contains(err.Error(), "4097")) {
+					t.Errorf("%.10q with %d bytes of labels: %v", c.value, labels, err)
+				}
+				request.ReduceAWSIAMRole(r)
+				if len(r.Annotations[request.KeysAnnotation]) > 1024 || r.Annotations["a"] != "" {
+					t.Errorf("%.10q: annotations %v", c.value, r.Annotations)
+				}
+			}
+		}
+	}
+}
+
 func TestReduceAWSIAMRole_DropsLabelsOverTheLimit(t *testing.T) {
 	r := awsIAMRole(4097)
 	for range 2 {

@@ -136,10 +136,16 @@ func correctMount(jsonPath, mountPath string) (correct, dir string) {
 	return cmp.Or(correct, "/"), dir
 }
 
-// warnAboutEnvironment adds a warning about a container that reads the Secret into its environment.
-func (r *Request) warnAboutEnvironment(container string) {
-	r.warn(NeverRefreshed, "container %s takes Secret %s into environment variables, "+
-		"which never change while it runs: its credentials expire; "+
-		"mount the Secret as a volume and set AWS_SHARED_CREDENTIALS_FILE",
-		quoted(container), quoted(r.Secret))
+// warnAboutEnvironments adds warnings about containers that read Secrets into their environment.
+func (c *collector) warnAboutEnvironments(pod *corev1.Pod) {
+	for container := range containers(pod) {
+		for secret := range environmentSecrets(container) {
+			if r := c.bySecret[shorten(secret, maxSecretName)]; r != nil {
+				r.warn(NeverRefreshed, "container %s takes Secret %s into environment variables, "+
+					"which never change while it runs: its credentials expire; "+
+					"mount the Secret as a volume and set AWS_SHARED_CREDENTIALS_FILE",
+					quoted(container.Name), quoted(r.Secret))
+			}
+		}
+	}
 }

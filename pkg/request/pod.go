@@ -27,15 +27,15 @@ func FromPod(pod *corev1.Pod, mountPath string) []Request {
 	pending := pod.Status.Phase == corev1.PodPending || pod.Status.Phase == ""
 	secrets := c.addVolumes(pod.Spec.Volumes)
 	inspected := pending && !isWindows(pod)
-	if inspected {
-		warnAboutVolumes(pod, secrets, mountPath)
-	}
 	for container := range containers(pod) {
 		for secret := range environmentSecrets(container) {
-			if r := c.add(secret); r != nil && inspected {
-				r.warnAboutEnvironment(container.Name)
-			}
+			c.add(secret)
 		}
+	}
+	if inspected {
+		c.warnAboutKeys(pod) // first, as it keeps the pod from starting
+		warnAboutVolumes(pod, secrets, mountPath)
+		c.warnAboutEnvironments(pod)
 	}
 	if pending {
 		c.warnAboutPod(pod)

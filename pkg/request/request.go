@@ -72,6 +72,9 @@ type Warning struct {
 	Reason string
 	// Note is the event's note: what is wrong, in which container, and what to do.
 	Note string
+	// UnlessKeys is true if the Warning holds only while the Secret lacks the keys that
+	// Request.Keys adds.
+	UnlessKeys bool
 }
 
 // maxWarnings limits the Warnings of one Request.
@@ -83,8 +86,12 @@ func (r *Request) warn(reason, format string, args ...any) {
 	if len(r.Warnings) == maxWarnings {
 		return
 	}
-	w := Warning{reason, fmt.Sprintf(format, args...)}
-	if !slices.Contains(r.Warnings, w) {
+	r.addWarning(Warning{Reason: reason, Note: fmt.Sprintf(format, args...)})
+}
+
+// addWarning adds a Warning unless the Request has the same one already, or maxWarnings of them.
+func (r *Request) addWarning(w Warning) {
+	if len(r.Warnings) < maxWarnings && !slices.Contains(r.Warnings, w) {
 		r.Warnings = append(r.Warnings, w)
 	}
 }
@@ -94,6 +101,8 @@ const (
 	NeverRefreshed    = "NeverRefreshed"
 	OptionalSecret    = "OptionalSecret"
 	MountPathMismatch = "MountPathMismatch"
+	// MissingKey means that the pod takes a key from a Secret that the Secret does not have.
+	MissingKey = "MissingKey"
 	// FileNotReadable means that the user of a container cannot read the files.
 	FileNotReadable = "FileNotReadable"
 	// CredentialsOverridden means that variables of a container choose other credentials.

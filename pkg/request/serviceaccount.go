@@ -22,7 +22,8 @@ const (
 	DurationAnnotation = "iam.amazonaws.com/session-duration"
 	// AudienceAnnotation is the audience of web identity tokens, as EKS has it.
 	AudienceAnnotation = "eks.amazonaws.com/audience"
-	// KeysAnnotation asks with "true" for the three credentials as keys of their own.
+	// KeysAnnotation asks with "true" for the three credentials as keys of their own, on an
+	// AWSIAMRole, too.
 	KeysAnnotation = "iam.amazonaws.com/keys"
 )
 

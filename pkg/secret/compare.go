@@ -16,18 +16,30 @@ import (
 
 // Intact reports whether a reduced Secret had the content that Render returns for the target and
 // the Secret's own credentials, and an endpoint token: it was not edited, and it is for this role,
-// session, mount path and owner. Additional labels, annotations and keys are ignored.
+// session, mount path and owner. Additional labels, annotations and keys are ignored,
+// but for labels by which tools delete objects on the Secret of an AWSIAMRole, and the credentials
+// as keys of their own.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(ReadReduced(s))
-	return hasFact(s, factComplete) && hasRole(s, t) && isOpaque(s) &&
+	return hasFact(s, factComplete) && hasKeys(s, t) && hasRole(s, t) && isOpaque(s) &&
 		BelongsToAWSIAMRole(s) == BelongsToAWSIAMRole(&want) && slices.Equal(ownerUIDs(s), ownerUIDs(&want)) &&
-		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal)
+		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) &&
+		(!BelongsToAWSIAMRole(s) || !hasPruning(s.Labels))
+}
+
+// hasKeys reports whether a reduced Secret had the credentials as keys of their own if the target
+// has them, and otherwise none of these keys.
+func hasKeys(s *corev1.Secret, t Target) bool {
+	if t.Keys {
+		return hasFact(s, factKeys)
+	}
+	return hasFact(s, factNoKeys)
 }
 
 // Digest returns a number that stands for what Render returns for the target, without credentials.
 func (t Target) Digest() uint64 {
 	want, sum := t.meta(credentials.Credentials{}), fnv.New64a()
-	_, _ = fmt.Fprint(sum, want.Labels, want.Annotations, ownerUIDs(&want)) // never fails
+	_, _ = fmt.Fprint(sum, want.Labels, want.Annotations, ownerUIDs(&want), t.Keys) // never fails
 	return sum.Sum64()
 }
 

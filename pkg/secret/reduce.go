@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,6 +23,10 @@ const (
 	factComplete = "complete"
 	// factConsistent: see isConsistent.
 	factConsistent = "consistent"
+	// factKeys: the data had these credentials as keys of their own. factNoKeys: it had none of
+	// these keys.
+	factKeys   = "keys"
+	factNoKeys = "no keys"
 	// factTruncated: see IsTruncated.
 	factTruncated = "truncated"
 )
@@ -30,7 +35,7 @@ const (
 // in bytes. They leave room for those of an AWSIAMRole and some of other writers.
 const (
 	maxLabels      = 8 << 10
-	maxAnnotations = 4 << 10
+	maxAnnotations = 4<<10 + MaxAnnotations
 	maxOwners      = 4 << 10
 )
 
@@ -44,7 +49,9 @@ func Reduce(s *corev1.Secret, f Files) {
 	}
 	facts, expire := map[string]string{}, limited(s.Data[keys.Expire])
 	token := s.Data[keys.EndpointToken]
-	if c, err := Read(s); err == nil && len(c.AccessKeyID) <= maxValue {
+	c, err := Read(s)
+	addKeyFacts(facts, s.Data, c)
+	if err == nil && len(c.AccessKeyID) <= maxValue {
 		facts[factAccessKeyID] = c.AccessKeyID
 		expire = []byte(timestamp(c.Expires))
 		if isConsistent(s.Data, c) {
@@ -54,7 +61,7 @@ func Reduce(s *corev1.Secret, f Files) {
 			facts[factComplete] = ""
 		}
 	}
-	if reduceMeta(&s.ObjectMeta) {
+	if reduceMeta(&s.ObjectMeta, f) {
 		facts[factTruncated] = ""
 	}
 	s.Data = map[string][]byte{keys.Expire: expire, keys.RoleARN: limited([]byte(roleOf(s)))}
@@ -62,6 +69,17 @@ func Reduce(s *corev1.Secret, f Files) {
 		s.Data[keys.EndpointToken] = bytes.Clone(token)
 	}
 	s.StringData = facts
+}
+
+// addKeyFacts adds the facts about the keys that Secrets have on request. c is zero if the data has
+// no credentials.
+func addKeyFacts(facts map[string]string, data map[string][]byte, c credentials.Credentials) {
+	if c.AccessKeyID != "" && includes(data, singleKeys(c), bytes.Equal) {
+		facts[factKeys] = ""
+	}
+	if !slices.ContainsFunc(keys.OnRequest(), func(key string) bool { _, ok := data[key]; return ok }) {
+		facts[factNoKeys] = ""
+	}
 }
 
 // maxValue limits a single value in a reduced Secret, in bytes. The longest value that the
@@ -80,13 +98,13 @@ func limited(value []byte) []byte {
 // reduceMeta drops managed fields, and what other writers added to labels, annotations, owners and
 // finalizers if it exceeds the limits. It reports whether it dropped any of the latter: writing the
 // Secret would then erase them.
-func reduceMeta(m *metav1.ObjectMeta) (truncated bool) {
+func reduceMeta(m *metav1.ObjectMeta, f Files) (truncated bool) {
 	m.ManagedFields = nil
 	if size(m.Labels) > maxLabels {
 		m.Labels, truncated = only(m.Labels, OwnerLabel, TypeLabel), true
 	}
 	if size(m.Annotations) > maxAnnotations {
-		m.Annotations, truncated = only(m.Annotations, ownAnnotations...), true
+		m.Annotations, truncated = only(m.Annotations, slices.AppendSeq(slices.Clone(ownAnnotations), maps.Keys(f.Annotations))...), true
 	}
 	if ownersSize(m) > maxOwners {
 		m.OwnerReferences, m.Finalizers, truncated = relevantOwners(m), nil, true

@@ -49,11 +49,6 @@ const (
 	ServiceAccountUIDAnnotation = "iam.amazonaws.com/service-account-uid"
 )
 
-// ownAnnotations are all annotations that the controller writes.
-var ownAnnotations = []string{
-	RoleARNAnnotation, AccessKeyIDAnnotation, SessionNameAnnotation, SessionDurationAnnotation, IssuedAtAnnotation, SelfAnnotation, ServiceAccountUIDAnnotation,
-}
-
 // Target is the desired state of a Secret, without its credentials.
 type Target struct {
 	Name    types.NamespacedName
@@ -64,27 +59,24 @@ type Target struct {
 	// ServiceAccountUID is the UID of the ServiceAccount whose Secret it is; empty for others. One
 	// that is deleted and created again gets a session of its own.
 	ServiceAccountUID types.UID
-	// Labels are those of the AWSIAMRole, which the Secret gets too.
+	// Labels are those of the AWSIAMRole, which the Secret gets too, but for those by which other
+	// tools delete objects.
 	Labels map[string]string
+	// Keys adds the three credentials as keys of their own.
+	Keys bool
 }
 
-// Files are the settings that the files of all Secrets share.
+// Files are the settings that all Secrets share.
 type Files struct {
 	// MountPath is the absolute path at which pods mount the Secret.
 	MountPath string
 	// Region goes into the AWS config file, if it is set.
 	Region string
-}
-
-// labels returns the labels of the owner and of the controller. The controller's take precedence.
-func (t Target) labels() map[string]string {
-	labels := map[string]string{}
-	maps.Copy(labels, t.Labels)
-	if t.Owner != nil {
-		labels[TypeLabel] = TypeAWSIAMRole
-	}
-	labels[OwnerLabel] = OwnerValue
-	return labels
+	// OmitAccountID leaves AccountId out of the files, so that SDKs do not derive endpoints from
+	// it.
+	OmitAccountID bool
+	// Annotations are added to those of the controller. See CheckAnnotations.
+	Annotations map[string]string
 }
 
 func (t Target) owners() []metav1.OwnerReference {
@@ -102,7 +94,7 @@ type processCredentials struct {
 	SecretAccessKey string
 	SessionToken    string
 	Expiration      string
-	AccountId       string //nolint:revive // AWS's name
+	AccountId       string `json:",omitempty"` //nolint:revive // AWS's name
 }
 
 // containerCredentials is the response of a container credentials endpoint. Source: "Container
@@ -112,8 +104,8 @@ type containerCredentials struct {
 	SecretAccessKey string
 	Token           string
 	Expiration      string
-	AccountId       string //nolint:revive // AWS's name
-	RoleArn         string //nolint:revive // AWS's name
+	AccountId       string `json:",omitempty"` //nolint:revive // AWS's name
+	RoleArn         string
 }
 
 // Render returns the Secret of a target with credentials of its role. replaced is the Secret that
@@ -122,19 +114,23 @@ type containerCredentials struct {
 func Render(t Target, c credentials.Credentials, replaced *corev1.Secret) *corev1.Secret {
 	data := t.data(t.Session.Role, c)
 	data[keys.EndpointToken] = endpointToken(replaced)
+	if t.Keys {
+		maps.Copy(data, singleKeys(c))
+	}
 	return &corev1.Secret{ObjectMeta: t.meta(c), Type: corev1.SecretTypeOpaque, Data: data}
 }
 
 // meta returns the Secret's metadata.
 func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
-	annotations := map[string]string{
+	annotations := t.sharedAnnotations()
+	maps.Copy(annotations, map[string]string{
 		RoleARNAnnotation:         t.Session.Role.String(),
 		AccessKeyIDAnnotation:     c.AccessKeyID,
 		SessionNameAnnotation:     t.Session.Name,
 		SessionDurationAnnotation: strconv.Itoa(int(t.Session.Duration.Seconds())),
 		IssuedAtAnnotation:        timestamp(c.Issued),
 		SelfAnnotation:            t.Name.String(),
-	}
+	})
 	if t.ServiceAccountUID != "" {
 		annotations[ServiceAccountUIDAnnotation] = string(t.ServiceAccountUID)
 	}
@@ -143,9 +139,13 @@ func (t Target) meta(c credentials.Credentials) metav1.ObjectMeta {
 	}
 }
 
-// data returns the Secret's data for credentials of a role, without the endpoint token.
+// data returns what the Secrets of all targets have for credentials of a role, but for the endpoint
+// token.
 func (f Files) data(r role.ARN, c credentials.Credentials) map[string][]byte {
 	arn, account, expiration := r.String(), r.Account(), timestamp(c.UsableUntil())
+	if f.OmitAccountID {
+		account = ""
+	}
 	return map[string][]byte{
 		keys.Expire:             []byte(timestamp(c.Expires)),
 		keys.RoleARN:            []byte(arn),
@@ -161,6 +161,15 @@ func (f Files) data(r role.ARN, c credentials.Credentials) map[string][]byte {
 			AccessKeyId: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey.Reveal(), Token: c.SessionToken.Reveal(),
 			Expiration: expiration, AccountId: account, RoleArn: arn,
 		}),
+	}
+}
+
+// singleKeys returns the three credentials as keys of their own.
+func singleKeys(c credentials.Credentials) map[string][]byte {
+	return map[string][]byte{
+		keys.AccessKeyID:     []byte(c.AccessKeyID),
+		keys.SecretAccessKey: []byte(c.SecretAccessKey.Reveal()),
+		keys.SessionToken:    []byte(c.SessionToken.Reveal()),
 	}
 }
 

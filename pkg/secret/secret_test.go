@@ -90,6 +90,7 @@ func TestRender_FilesAndMetadata(t *testing.T) {
 		"iam.amazonaws.com/issued-at":        "2026-11-21T00:00:00Z",
 		"iam.amazonaws.com/session-duration": "3600",
 		"iam.amazonaws.com/secret":           "payments/aws-iam-app",
+		"reloader.stakater.com/ignore":       "true",
 	})
 	if !secret.IsManaged(s) {
 		t.Error("is not managed")

@@ -193,6 +193,11 @@ func TestSchema_RefusesWhatTheProgramRefuses(t *testing.T) {
 		},
 		{"", "--assume-role=%s", []string{"arn:aws:iam::123456789012:role/team/hub"}, []string{"arn:aws:iam::1234:role/hub", "my role"}},
 		{"", "--external-id=%s", []string{"{cluster}/{namespace}", "id", "a,b=c+d"}, []string{"a", "{name}", "{cluster", "my id"}},
+		{
+			"flags: {secret-annotation: ['%s']}", "--secret-annotation=%s",
+			[]string{"a=", "example.org/a.b_c=d=e, f", "Team=x", "my-k8s.io/a=b", "a=" + strings.Repeat("x", 1023)},
+			[]string{"", "a", "=b", "a b=c", "a/b/c=d", "a..b/c=d", "iam.amazonaws.com/role-arn=x", "kubernetes.io/a=b", "kubectl.kubernetes.io/a=b", "config.k8s.io/a=b", "a=" + strings.Repeat("x", 1024)},
+		},
 		{"", "--apiserver=%s", []string{"https://10.0.0.1:6443", "http://127.0.0.1:8001"}, []string{"10.0.0.1:6443", "https://", "ftp://10.0.0.1"}},
 		{"", "--session-duration=%s", []string{"1h", "1h30m", "1.5h"}, []string{"", "3600", "1hour"}},
 		{"flags: {sts-qps: %s}", "--sts-qps=%s", []string{"0.5", "1000000"}, []string{"0", "-1", "1000001", "many"}},

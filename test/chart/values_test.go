@@ -59,7 +59,9 @@ flags:
   max-concurrent-reconciles: 100000
   mount-path: /meta/aws
   namespace: [payments, orders]
+  omit-account-id: true
   refresh-limit: 10m
+  secret-annotation: ["example.org/a=b, c", "team=x"]
   session-duration: 1h30m
   session-tags: [eks-cluster-name, kubernetes-namespace, kubernetes-service-account]
   sts-qps: 0.5
@@ -84,7 +86,7 @@ func TestFlagsReachTheProgram(t *testing.T) {
 	goRun(t, slices.Concat([]string{"-C", "../..", "run", "./cmd/" + name}, args, []string{"--version"})...)
 	for _, arg := range []string{
 		"--authorization-mode=RBAC,Namespace", "--debug=true", "--max-concurrent-reconciles=100000", "--sts-qps=0.5",
-		"--external-id={cluster}/{namespace}", "--zap-devel=false", "--zap-log-level=3",
+		"--external-id={cluster}/{namespace}", "--omit-account-id=true", "--secret-annotation=example.org/a=b, c", "--secret-annotation=team=x", "--zap-devel=false", "--zap-log-level=3",
 	} {
 		if !slices.Contains(args, arg) {
 			t.Errorf("%s is not among %q", arg, args)

@@ -92,6 +92,8 @@ func serve(ctx context.Context, log logr.Logger, o *options) error {
 			DryRunAuthorization: o.dryRunAuthorization,
 		},
 		MountPath:               o.mountPath,
+		SecretAnnotations:       o.secrets.annotations,
+		OmitAccountID:           o.secrets.omitAccountID,
 		Namespaces:              o.namespaces,
 		Credentials:             aws,
 		WebIdentity:             o.webIdentity.settings(),

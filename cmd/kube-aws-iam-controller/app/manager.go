@@ -42,6 +42,10 @@ type Options struct {
 	controllers.Settings
 	// MountPath is where pods mount their Secrets.
 	MountPath string
+	// SecretAnnotations are added to all Secrets, whose files have no AccountId if OmitAccountID is
+	// true.
+	SecretAnnotations map[string]string
+	OmitAccountID     bool
 
 	// Namespaces to serve; none means all.
 	Namespaces []string
@@ -79,7 +83,9 @@ type WebIdentity struct {
 
 // files returns what pods find in a Secret besides credentials.
 func (o *Options) files() secret.Files {
-	return secret.Files{MountPath: o.MountPath, Region: o.Credentials.Region()}
+	return secret.Files{
+		MountPath: o.MountPath, Region: o.Credentials.Region(), OmitAccountID: o.OmitAccountID, Annotations: o.SecretAnnotations,
+	}
 }
 
 // NewManager returns a manager that does all that the controller does once it is started. Before

@@ -54,6 +54,7 @@ type options struct {
 
 	rolesAnywhere rolesAnywhereFlags
 	webIdentity   webIdentityFlags
+	secrets       secretFlags
 
 	base         role.Base
 	intermediate role.ARN
@@ -99,6 +100,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.StringVar(&o.externalID, "external-id", "", "ExternalId of all sessions: a template of {cluster} and {namespace}. Default: none.")
 	f.StringSliceVar(&o.sessionTags, "session-tags", nil, "Tags of all sessions, any of "+strings.Join(tags, ", ")+". Default: none.")
 	f.StringVar(&o.mountPath, "mount-path", "/meta/aws-iam", "Absolute path at which pods mount the Secrets.")
+	o.secrets.addTo(f)
 	f.DurationVar(&o.unusedGracePeriod, "unused-grace-period", 5*time.Minute, "How long to keep a Secret that no pod requests any more.")
 
 	f.StringVar(&o.apiServer, "apiserver", "", "URL of the API server. Default: that of the kubeconfig or, in a cluster, of the cluster.")
@@ -147,6 +149,7 @@ func (o *options) validate() error {
 		o.validateSeed,
 		o.validateRolesAnywhere,
 		o.validateWebIdentity,
+		o.validateSecrets,
 	)
 }
 

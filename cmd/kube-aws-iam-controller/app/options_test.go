@@ -2,6 +2,7 @@ package app
 
 import (
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,10 @@ func TestOptions_Valid(t *testing.T) {
 			return r.TrustAnchor.Region == "eu-central-1" && r.Role.Name() == "controller" && r.CertificateDir == "/certificate"
 		}},
 		{"another mount path", []string{"--mount-path=/var/run/aws_iam.d"}, func(o options) bool { return o.mountPath == "/var/run/aws_iam.d" }},
+		{"annotations with commas and equals signs", []string{"--secret-annotation=example.org/a=b,c=d", "--secret-annotation", "e="}, func(o options) bool {
+			return maps.Equal(o.secrets.annotations, map[string]string{"example.org/a": "b,c=d", "e": ""})
+		}},
+		{"files without the account's ID", []string{"--omit-account-id"}, func(o options) bool { return o.secrets.omitAccountID }},
 		{"a log level", []string{"--zap-log-level=debug", "--zap-encoder=console"}, func(o options) bool { return o.log.Level != nil && o.log.NewEncoder != nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,6 +160,13 @@ func TestValidate_Errors(t *testing.T) {
 		{"an unknown tag", []string{"--session-tags=team"}, []string{"--session-tags", "team", "eks-cluster-name", "kubernetes-namespace"}},
 		{"an external ID that STS would refuse", []string{"--external-id={cluster} {namespace}"}, []string{"--external-id", "{cluster}", "{namespace}"}},
 		{"an external ID with an unknown placeholder", []string{"--external-id={pod}"}, []string{"--external-id", "{pod}"}},
+		{"an annotation without a value", []string{"--secret-annotation=example.org/a"}, []string{"--secret-annotation", "example.org/a", "<key>=<value>"}},
+		{"an annotation given twice", []string{"--secret-annotation=a=1", "--secret-annotation=a=2"}, []string{"--secret-annotation", `"a"`, "twice"}},
+		{"an annotation with a space", []string{"--secret-annotation=a b=1"}, []string{"--secret-annotation", `"a b"`, "<key>=<value>"}},
+		{"an annotation with a line feed in its key", []string{"--secret-annotation=a\nb=1"}, []string{"--secret-annotation", "<key>=<value>"}},
+		{"an annotation of the controller", []string{"--secret-annotation=iam.amazonaws.com/role-arn=x"}, []string{"--secret-annotation", "iam.amazonaws.com/role-arn", "reserved"}},
+		{"an annotation of Kubernetes", []string{"--secret-annotation=kubectl.kubernetes.io/x=y"}, []string{"--secret-annotation", "kubectl.kubernetes.io/x", "reserved"}},
+		{"annotations that are too large", []string{"--secret-annotation=a=" + strings.Repeat("x", 600), "--secret-annotation=b=" + strings.Repeat("x", 600)}, []string{"--secret-annotation", "1202 bytes", "1024"}},
 		{"no mode", []string{"--authorization-mode="}, []string{"--authorization-mode", "AlwaysAllow"}},
 		{"an API server without a scheme", []string{"--apiserver=10.0.0.1:6443"}, []string{"--apiserver", "https://10.0.0.1:6443"}},
 		{"an API server of another scheme", []string{"--apiserver=ftp://10.0.0.1"}, []string{"--apiserver", "https://10.0.0.1:6443"}},

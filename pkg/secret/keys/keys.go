@@ -23,3 +23,19 @@ const (
 	// characters of base64url, without a newline. It stays the same at renewals and repairs.
 	EndpointToken = "endpoint-token"
 )
+
+// The three credentials as keys of their own, for programs that read a Secret key by key. A Secret
+// has all of them or none: only where its AWSIAMRole or ServiceAccount asks for them.
+const (
+	AccessKeyID     = "access-key-id"
+	SecretAccessKey = "secret-access-key"
+	SessionToken    = "session-token"
+)
+
+// Always returns the keys that every Secret has, sorted.
+func Always() []string {
+	return []string{Config, ContainerJSON, Credentials, CredentialsJSON, CredentialsProcess, EndpointToken, Expire, RoleARN}
+}
+
+// OnRequest returns the keys that a Secret has only where that is asked for, sorted.
+func OnRequest() []string { return []string{AccessKeyID, SecretAccessKey, SessionToken} }

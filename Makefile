@@ -18,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2
+MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2 test/sdk/minio-go
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck disable=SC1091 # it is checked by itself
+. ../machine.sh
+build_rust "$1" 'object_store (Rust)' 'object_store'
+echo endpoint >"$1/from" # it reads no files

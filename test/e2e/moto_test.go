@@ -66,10 +66,13 @@ func (e *testEnv) moveController(tb testing.TB, manifests, keys string) (old str
 	return old
 }
 
-// startMotoPods starts a pod for each SDK, which is deleted with the test.
+// startMotoPods starts a pod for each SDK that reads files, which is deleted with the test.
 func (e *testEnv) startMotoPods(tb testing.TB) (pods []*sdkPod) {
 	tb.Helper()
 	for i := range e.Programs {
+		if e.Programs[i].endpoint {
+			continue
+		}
 		p := &sdkPod{program: e.Programs[i]}
 		name := motoPrefix + p.name
 		p.pod = p.program.pod(name, p.secret(name), motoURL)

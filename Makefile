@@ -133,7 +133,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	done
 
 # A pattern for tests' names ignores the case of letters. Tests of pure parts run in make test: here
-# there is no network for the tools that they build.
+# there is no network for the tools that they build. Without RUN it is wholeRun in test/e2e.
 E2E_RUN = $(if $(RUN),(?i)$(RUN))
 
 .PHONY: e2e

@@ -35,16 +35,15 @@ func findClockOffset(log string) (time.Duration, error) {
 // complete reports whether a role's Secret has everything that editing by hand takes away.
 func complete(s *corev1.Secret, role string) bool {
 	_, err := time.Parse(time.RFC3339, string(s.Data[keys.Expire]))
-	return err == nil && len(s.Data[keys.ContainerJSON]) > 0 && len(s.Data[keys.CredentialsJSON]) > 0 &&
-		s.Annotations[secret.RoleARNAnnotation] == roleARN(role)
+	return err == nil && len(s.Data[keys.ContainerJSON]) > 0 && s.Annotations[secret.RoleARNAnnotation] == roleARN(role)
 }
 
 // checkInjected returns an error unless a pod of the program, as the API server has created it, has
-// what docs/injection.md says for a Secret, and nothing else.
-func (p *program) checkInjected(pod *corev1.Pod, secret string) error {
+// what docs/injection.md says for the Secret that it is to mount, and nothing else.
+func (p *program) checkInjected(pod *corev1.Pod, mounted string) error {
 	app := &pod.Spec.Containers[0]
 	volume := slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
-		return v.Name == volumeName && v.Secret != nil && v.Secret.SecretName == secret
+		return v.Name == volumeName && v.Secret != nil && v.Secret.SecretName == mounted
 	})
 	mount := slices.ContainsFunc(app.VolumeMounts, func(m corev1.VolumeMount) bool {
 		return m.Name == volumeName && m.MountPath == mountPath && m.ReadOnly
@@ -57,7 +56,7 @@ func (p *program) checkInjected(pod *corev1.Pod, secret string) error {
 	}
 	var problems []string
 	for problem, found := range map[string]bool{
-		"no volume of Secret " + secret:            !volume,
+		"no volume of Secret " + mounted:           !volume,
 		"no mount at " + mountPath:                 !mount,
 		fmt.Sprintf("the variables %v", variables): !maps.Equal(variables, p.injectedVariables()),
 		"a wrong sidecar":                          hasSidecar(pod) != p.endpoint,

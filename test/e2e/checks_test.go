@@ -34,13 +34,12 @@ func TestComplete(t *testing.T) {
 		"undamaged":     {func(*corev1.Secret) {}, true},
 		"no expiry":     {func(s *corev1.Secret) { s.Data[keys.Expire] = []byte("never") }, false},
 		"no file":       {func(s *corev1.Secret) { delete(s.Data, keys.ContainerJSON) }, false},
-		"no other file": {func(s *corev1.Secret) { delete(s.Data, keys.CredentialsJSON) }, false},
 		"no annotation": {func(s *corev1.Secret) { s.Annotations[secret.RoleARNAnnotation] = "" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{secret.RoleARNAnnotation: roleARN("sdk-any")}},
-				Data:       map[string][]byte{keys.Expire: []byte("2026-11-21T12:00:00Z"), keys.ContainerJSON: []byte("{}"), keys.CredentialsJSON: []byte("{}")},
+				Data:       map[string][]byte{keys.Expire: []byte("2026-11-21T12:00:00Z"), keys.ContainerJSON: []byte("{}")},
 			}
 			c.damage(s)
 			if got := complete(s, "sdk-any"); got != c.want {

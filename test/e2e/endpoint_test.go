@@ -5,7 +5,9 @@ package e2e
 import (
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,5 +59,67 @@ func (e *testEnv) awaitRunning(tb testing.TB, pod *corev1.Pod) {
 	e.check(tb, env.Await(e.ctx, "pod "+pod.Name+" runs", func() (bool, error) {
 		err := e.client.Get(e.ctx, client.ObjectKeyFromObject(pod), pod)
 		return pod.Status.Phase == corev1.PodRunning, err
+	}))
+}
+
+// TestEndpoint_RestartCostsNoCall kills the endpoint of every SDK, with sessions of an hour as most
+// clusters have them: none asks while the kubelet starts it again. AWS CLI is not among them, as it
+// asks at each call, and its retries last two or three seconds.
+func TestEndpoint_RestartCostsNoCall(t *testing.T) {
+	e := startEnv(t)
+	e.localNode(t, "it kills processes")
+	var pods []*sdkPod
+	for i := range e.Programs {
+		p := &sdkPod{program: e.Programs[i]}
+		if !p.endpoint || p.name == "aws-cli"+endpointSuffix {
+			continue
+		}
+		p.asks = byAnnotation
+		name := "killed-" + p.name
+		p.pod = p.program.pod(name, p.secret(name), e.STS.URL)
+		e.createPod(t, p.pod)
+		pods = append(pods, p)
+	}
+	e.awaitCalls(t, pods, 1)
+	pids, err := node.ProcessIDs("credentials-endpoint")
+	e.check(t, err)
+	for _, pid := range pids {
+		e.check(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	began := time.Now()
+	e.check(t, env.Await(e.ctx, "the kubelet has started every endpoint again", func() (bool, error) {
+		for _, p := range pods {
+			if err := e.readPod(p); err != nil {
+				return false, err
+			}
+		}
+		return !slices.ContainsFunc(pods, func(p *sdkPod) bool {
+			statuses := p.pod.Status.InitContainerStatuses
+			return len(statuses) != 1 || statuses[0].RestartCount == 0 || statuses[0].State.Running == nil
+		}), nil
+	}))
+	t.Logf("%d endpoints were killed, and all ran again after %.1f s", len(pids), time.Since(began).Seconds())
+	e.awaitCalls(t, pods, 3)
+}
+
+// awaitCalls waits until every pod has made some more calls. One that fails ends the test.
+func (e *testEnv) awaitCalls(tb testing.TB, pods []*sdkPod, more int) {
+	tb.Helper()
+	before := map[string]int{}
+	for _, p := range pods {
+		before[p.name] = len(p.identities)
+	}
+	e.check(tb, env.AwaitWithin(e.ctx, motoTimeout, time.Second, "more calls of every SDK", func() (bool, error) {
+		done := true
+		for _, p := range pods {
+			if err := e.readPod(p); err != nil {
+				return false, err
+			}
+			if err := p.failure(); err != nil {
+				return false, err
+			}
+			done = done && len(p.identities) >= before[p.name]+more
+		}
+		return done, nil
 	}))
 }

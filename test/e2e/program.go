@@ -40,8 +40,8 @@ var defaultEnv = []string{"AWS_SHARED_CREDENTIALS_FILE=" + mountPath + "/credent
 // images are those of the pods of a cluster: with sh and cat, and with no program at all.
 type images struct{ toolbox, bare string }
 
-// program uses an AWS SDK: it calls AWS every second, until it is killed, and prints a line for each
-// call. The build.sh of a folder of test/sdk builds it, into another folder:
+// program uses an AWS SDK: it calls AWS every second, until it is killed, and prints a line for
+// each call. The build.sh of a folder of test/sdk builds it, into another folder:
 //
 //	run      what the pod runs
 //	sdk      the SDK's name and version, a line each

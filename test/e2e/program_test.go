@@ -137,10 +137,7 @@ func TestPod_Asks(t *testing.T) {
 		{byVolume, false, "aws-iam-app", "", nil, nil, 1},
 		{byAccountVolume, false, "aws-iam.app", "app", nil, nil, 1},
 		{byAnnotation, false, "aws-iam-app", "", map[string]string{"iam.amazonaws.com/role": "app"}, nil, 0},
-		{
-			byAnnotation, true, "aws-iam-app", "",
-			map[string]string{"iam.amazonaws.com/role": "app", "iam.amazonaws.com/delivery": "endpoint"}, nil, 0,
-		},
+		{byAnnotation, true, "aws-iam-app", "", map[string]string{"iam.amazonaws.com/role": "app", "iam.amazonaws.com/delivery": "endpoint"}, nil, 0},
 		{byLabel, false, "aws-iam.app", "app", nil, map[string]string{"iam.amazonaws.com/inject": "true"}, 0},
 		{byAccount, true, "aws-iam.app", "app", map[string]string{"iam.amazonaws.com/delivery": "endpoint"}, nil, 0},
 	} {

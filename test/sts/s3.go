@@ -45,7 +45,7 @@ func (o object) write(w http.ResponseWriter, now time.Time) {
 	header.Set("Content-Type", "text/plain")
 	header.Set("Last-Modified", now.UTC().Format(http.TimeFormat))
 	header.Set("ETag", `"`+hex.EncodeToString(hash[:16])+`"`)
-	_, _ = io.WriteString(w, string(o)) // fails only if the client has disconnected
+	_, _ = io.WriteString(w, string(o)) //nolint:gosec // it is plain text; an error only says that the client has disconnected
 }
 
 // s3Error is an error answer of S3 (S3 API Reference, "Error responses").

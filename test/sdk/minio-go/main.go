@@ -1,5 +1,5 @@
-// Command minio-go gets an object every second, of the STS double, which answers with the ARN of the
-// caller. It prints the outcome, a line for each call.
+// Command minio-go gets an object of the STS double every second, which is the ARN of the caller,
+// and prints the outcome, a line for each call.
 package main
 
 import (

@@ -3,10 +3,12 @@
 package e2e
 
 import (
-	"kube-aws-iam-controller/pkg/request"
-	"kube-aws-iam-controller/test/env"
+	"errors"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/pkg/request"
+	"kube-aws-iam-controller/test/env"
 )
 
 // awaitInjection waits until the API server injects pods that ask in any way, if it is to. Its
@@ -21,19 +23,29 @@ func (e *testEnv) awaitInjection() error {
 		return err
 	}
 	for i := range e.Programs {
-		p := &e.Programs[i]
-		if !p.asks.injected() {
-			continue
+		if p := &e.Programs[i]; p.asks.injected() {
+			if err := e.awaitInjected(p); err != nil {
+				return err
+			}
 		}
-		role := rolePrefix + p.name
-		if err := env.Await(e.ctx, "the API server injects the pod of "+p.name, func() (bool, error) {
-			pod := p.pod(role, p.secret(role), e.STS.URL)
-			// Until all policies are in force, one can reject what another did not inject.
-			err := e.client.Create(e.ctx, pod, client.DryRunAll)
-			return err == nil && p.checkInjected(pod, p.secret(role)) == nil, nil
-		}); err != nil {
-			return err
+	}
+	return nil
+}
+
+// awaitInjected waits until the API server would inject a pod of a program. Until all policies are
+// in force, one can reject what another did not inject.
+func (e *testEnv) awaitInjected(p *program) error {
+	role := rolePrefix + p.name
+	var last error
+	err := env.Await(e.ctx, "the API server injects the pod of "+p.name, func() (bool, error) {
+		pod := p.pod(role, p.secret(role), e.STS.URL)
+		if last = e.client.Create(e.ctx, pod, client.DryRunAll); last == nil {
+			last = p.checkInjected(pod, p.secret(role))
 		}
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
 	}
 	return nil
 }

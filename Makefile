@@ -18,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2
+MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2 test/sdk/minio-go
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
@@ -133,12 +133,12 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	done
 
 # A pattern for tests' names ignores the case of letters. Tests of pure parts run in make test: here
-# there is no network for the tools that they build.
+# there is no network for the tools that they build. Without RUN it is wholeRun in test/e2e.
 E2E_RUN = $(if $(RUN),(?i)$(RUN))
 
 .PHONY: e2e
 e2e: e2e-setup ## Test the image on a real node with real SDKs (root, Debian or Ubuntu; RUN=promise picks tests, DOCS=docs keeps figures)
-	@E2E_DOCS="$(DOCS)" go test -tags e2e -v -count=1 -timeout 90m ./test/e2e -run '$(or $(E2E_RUN),^Test(Moto|Promise|SDKs))'
+	@E2E_DOCS="$(DOCS)" go test -tags e2e -v -count=1 -timeout 90m ./test/e2e -run '$(or $(E2E_RUN),^Test(Endpoint|FileMode|Moto|Promise|SDKs))'
 
 # What the tests need, in bin/e2e. Kubernetes is built as the cluster needs it, so it is not that of
 # KUBEBUILDER_ASSETS. The image has the name that config/default gives it.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -46,4 +47,43 @@ func TestComplete(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCheckInjected(t *testing.T) {
+	for name, c := range map[string]struct {
+		endpoint bool
+		change   func(*corev1.Pod)
+		want     string
+	}{
+		"file":              {false, func(*corev1.Pod) {}, ""},
+		"endpoint":          {true, func(*corev1.Pod) {}, ""},
+		"no volume":         {false, func(p *corev1.Pod) { p.Spec.Volumes = nil }, "no volume of Secret aws-iam-app"},
+		"another Secret":    {false, func(p *corev1.Pod) { p.Spec.Volumes[0].Secret.SecretName = "other" }, "no volume"},
+		"no mount":          {false, func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts = nil }, "no mount"},
+		"no variables":      {true, func(p *corev1.Pod) { p.Spec.Containers[0].Env = nil }, "the variables map[]"},
+		"an init sidecar":   {false, func(p *corev1.Pod) { p.Spec.InitContainers = injectedSidecar() }, "a wrong sidecar"},
+		"no sidecar":        {true, func(p *corev1.Pod) { p.Spec.InitContainers = nil }, "a wrong sidecar"},
+		"no native sidecar": {true, func(p *corev1.Pod) { p.Spec.InitContainers[0].RestartPolicy = nil }, "a wrong sidecar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := program{endpoint: c.endpoint, env: defaultEnv, asks: byVolume}
+			pod := p.pod("app", "aws-iam-app", "http://10.88.0.1")
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: stsVariable, Value: "http://10.88.0.1"}}
+			for name, value := range p.injectedVariables() {
+				pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: name, Value: value})
+			}
+			if c.endpoint {
+				pod.Spec.InitContainers = injectedSidecar()
+			}
+			c.change(pod)
+			err := p.checkInjected(pod, "aws-iam-app")
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func injectedSidecar() []corev1.Container {
+	return []corev1.Container{{Name: sidecarName, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
 }

@@ -13,7 +13,7 @@ import (
 type Cluster interface {
 	// Access returns what tests use it by.
 	Access() Access
-	// Output returns the lines that a pod's only container has printed to its standard output.
+	// Output returns the lines that the program in a pod has printed to its standard output.
 	Output(ctx context.Context, pod *corev1.Pod) ([]string, error)
 	// HasCredentials reports whether a pod sees the credentials of a session in its files.
 	HasCredentials(pod *corev1.Pod, session *ststest.Session) bool
@@ -30,6 +30,8 @@ type Access struct {
 	Kubeconfig string
 	// Manifests is the folder of the kustomization that deploys the controller.
 	Manifests string
+	// Injection is that of the kustomization that has the API server inject pods, "" for none.
+	Injection string
 	STS       *ststest.Server
 	// Programs are those that pods of this cluster can run.
 	Programs []program

@@ -28,7 +28,7 @@ type localCluster struct {
 }
 
 func (e *testEnv) startLocal() error {
-	programs, err := readPrograms(e.sdks, node.Toolbox)
+	programs, err := readPrograms(e.sdks, images{toolbox: node.Toolbox, bare: node.Bare})
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *testEnv) startLocal() error {
 		return err
 	}
 	e.cluster = &localCluster{node: n, access: Access{
-		Kubeconfig: n.Kubeconfig, Manifests: e.manifests, STS: n.STS, Programs: programs, Session: localSession,
+		Kubeconfig: n.Kubeconfig, Manifests: e.manifests, Injection: e.manifests + "-injection", STS: n.STS, Programs: programs, Session: localSession,
 	}}
 	return nil
 }

@@ -47,8 +47,12 @@ func (e *testEnv) deploy() error {
 	if err := e.client.Create(e.ctx, &secret); err != nil {
 		return err
 	}
-	for _, manifests := range []string{"-k=" + e.Manifests, "-f=" + filepath.Join(filepath.Dir(e.manifests), "namespace.yaml")} {
-		if err := e.apply(manifests); err != nil {
+	manifests := []string{"-k=" + e.Manifests, "-f=" + filepath.Join(filepath.Dir(e.manifests), "namespace.yaml")}
+	if e.Injection != "" {
+		manifests = append(manifests, "-k="+e.Injection)
+	}
+	for _, argument := range manifests {
+		if err := e.apply(argument); err != nil {
 			return err
 		}
 	}
@@ -56,6 +60,9 @@ func (e *testEnv) deploy() error {
 		err := e.client.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: "default"}, &corev1.ServiceAccount{})
 		return err == nil, client.IgnoreNotFound(err)
 	}); err != nil {
+		return err
+	}
+	if err := e.awaitInjection(); err != nil {
 		return err
 	}
 	return e.awaitController()

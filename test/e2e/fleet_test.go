@@ -64,6 +64,9 @@ func (f *fleet) start(tb testing.TB) {
 		c.pod = c.program.pod(c.role(), c.secretKey().Name, f.STS.URL)
 		f.trustAccount(c)
 		f.check(tb, f.client.Create(f.ctx, c.pod))
+		if c.asks.injected() {
+			f.check(tb, c.checkInjected(c.pod, c.secretKey().Name))
+		}
 		f.callers = append(f.callers, c)
 	}
 	f.await(tb, "every SDK has called", func() (bool, error) {

@@ -19,6 +19,7 @@ require containernetworking-plugins /usr/lib/cni/bridge /usr/lib/cni/host-local
 require iptables iptables-save
 require iproute2 ip
 require busybox-static busybox
+require ruby ruby # of test/sdk
 # Any other busybox needs libraries that pods do not have.
 if busybox=$(command -v busybox) && ldd "$busybox" >/dev/null 2>&1; then packages+=(busybox-static); fi
 ((${#packages[@]})) || exit 0

@@ -40,6 +40,9 @@ type testEnv struct {
 	tables []*table
 }
 
+// wholeRun is the pattern of tests' names that make e2e has without RUN.
+const wholeRun = "^Test(Endpoint|FileMode|Moto|Promise|SDKs)"
+
 // shared is used by every test, through startEnv.
 var shared *testEnv
 
@@ -58,7 +61,8 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	o, err := readOptions(root, os.Getenv, flag.Lookup("test.run").Value.String() != "")
+	pattern := flag.Lookup("test.run").Value.String()
+	o, err := readOptions(root, os.Getenv, pattern != "" && pattern != wholeRun)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

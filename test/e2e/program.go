@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"kube-aws-iam-controller/test/env"
 )
@@ -30,74 +30,107 @@ const (
 	containerName = "app"
 	// programPath is where a pod has its program.
 	programPath = "/sdk"
+	// stsVariable names the STS that SDKs call.
+	stsVariable = "AWS_ENDPOINT_URL_STS"
 )
-
-// accountPrograms are the programs whose pods use the Secret of their ServiceAccount, which has the
-// name of its role, with the web identity of that ServiceAccount. namespace.yaml creates these
-// ServiceAccounts. The programs are of SDKs that cache credentials each in its own way.
-var accountPrograms = sets.New("boto3", "go-v2", "js-v3")
 
 // defaultEnv is what docs/sdk-configuration.md says that most SDKs need.
 var defaultEnv = []string{"AWS_SHARED_CREDENTIALS_FILE=" + mountPath + "/credentials.process"}
 
-// program uses an AWS SDK: it calls STS's GetCallerIdentity every second, until it is killed, and
-// prints a line for each call. The build.sh of a folder of test/sdk builds it, into another folder:
+// images are those of the pods of a cluster: with sh and cat, and with no program at all.
+type images struct{ toolbox, bare string }
+
+// program uses an AWS SDK: it calls AWS every second, until it is killed, and prints a line for
+// each call. The build.sh of a folder of test/sdk builds it, into another folder:
 //
-//	run     what the pod runs
-//	sdk     the SDK's name and version, a line each
-//	env     what docs/sdk-configuration.md says that the SDK needs, if that is not defaultEnv
-//	mounts  what else the pod needs of this machine: folders, one a line
+//	run      what the pod runs
+//	sdk      the SDK's name and version, a line each
+//	env      what docs/sdk-configuration.md says that the SDK needs, if that is not defaultEnv
+//	mounts   what else the pod needs of this machine: folders, one a line
+//	command  what a pod without a shell runs, an argument a line
+//	needs    what else such a pod needs of this machine: files and folders, one a line
+//	from     file or endpoint, if the SDK cannot get credentials from both
 type program struct {
-	name    string // of the folder
+	// name is that of the folder, with endpointSuffix if its pods use the endpoint.
+	name    string
 	title   string
 	version string
 	// image is the pod's. It has the program, unless folder does.
-	image  string
-	folder string
-	env    []string
-	mounts []string
+	image   string
+	folder  string
+	command []string
+	env     []string
+	mounts  []string
+	// asks is how its pods ask for their role. With endpoint they get its credentials from the
+	// credentials endpoint, and else from the files of the Secret.
+	asks     asking
+	endpoint bool
 }
 
-// readProgram reads what a build.sh has made. Its pods run an image without programs.
-func readProgram(folders, name, image string) (p program, err error) {
-	p.name, p.image = name, image
+// endpointSuffix ends the names of programs whose pods use the credentials endpoint.
+const endpointSuffix = "-endpoint"
+
+// readProgram reads what a build.sh has made: as a program that reads files, as one that uses the
+// endpoint, or both.
+func readProgram(folders, name string, from images) ([]program, error) {
+	p := program{name: name, image: from.toolbox, command: []string{programPath + "/run"}}
+	var err error
 	if p.folder, err = filepath.EvalSymlinks(filepath.Join(folders, name)); err != nil {
-		return p, err
+		return nil, err
 	}
 	if p.folder, err = filepath.Abs(p.folder); err != nil {
-		return p, err
+		return nil, err
 	}
-	about, err := readLines(filepath.Join(p.folder, "sdk"))
-	if err != nil || len(about) != 2 {
-		return p, errors.Join(err, fmt.Errorf("the file sdk of test/sdk/%s has not two lines: name and version", name))
+	lines := map[string][]string{}
+	for _, file := range []string{"sdk", "env", "mounts", "command", "needs", "from"} {
+		if lines[file], err = readLines(filepath.Join(p.folder, file)); err != nil {
+			return nil, err
+		}
 	}
-	p.title, p.version = about[0], about[1]
-	var envErr, mountsErr error
-	p.env, envErr = readLines(filepath.Join(p.folder, "env"))
-	p.mounts, mountsErr = readLines(filepath.Join(p.folder, "mounts"))
-	if len(p.env) == 0 {
+	about := lines["sdk"]
+	if len(about) != 2 {
+		return nil, fmt.Errorf("the file sdk of test/sdk/%s has not two lines: name and version", name)
+	}
+	p.title, p.version, p.mounts = about[0], about[1], lines["mounts"]
+
+	e := p
+	e.name, e.endpoint = p.name+endpointSuffix, true
+	if command := lines["command"]; len(command) > 0 {
+		e.image, e.command, e.mounts = from.bare, command, lines["needs"]
+	}
+	e.asks = askings.of(e.name)
+	if p.env = lines["env"]; len(p.env) == 0 {
 		p.env = defaultEnv
 	}
-	return p, errors.Join(envErr, mountsErr)
+	p.asks = askings.of(p.name)
+	switch strings.Join(lines["from"], " ") {
+	case "":
+		return []program{p, e}, nil
+	case "file":
+		return []program{p}, nil
+	case "endpoint":
+		return []program{e}, nil
+	}
+	return nil, fmt.Errorf("the file from of test/sdk/%s has %q, not file or endpoint", name, lines["from"])
 }
 
 // readPrograms reads every program of a folder.
-func readPrograms(folder, image string) (found []program, err error) {
+func readPrograms(folder string, from images) (found []program, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
-		p, err := readProgram(folder, entry.Name(), image)
+		programs, err := readProgram(folder, entry.Name(), from)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, p)
+		found = append(found, programs...)
 	}
 	return found, nil
 }
 
-// file returns which of the Secret's files the SDK reads.
+// file returns which of the Secret's files the SDK reads, "" if it uses the endpoint.
 func (p *program) file() string {
 	for _, line := range p.env {
 		if _, file, ok := strings.Cut(line, "="+mountPath+"/"); ok {
@@ -125,32 +158,15 @@ func readLines(path string) (found []string, err error) {
 	return found, errors.Join(scanner.Err(), file.Close())
 }
 
-// secret returns the name of the Secret that the program's pod uses for a role.
-func (p *program) secret(role string) string {
-	if accountPrograms.Has(p.name) {
-		return accountPrefix + role
-	}
-	return secretPrefix + role
-}
-
-// pod returns a pod that runs the program on the files of a Secret, as docs/sdk-configuration.md
-// says, without any rights. If it is the Secret of a ServiceAccount, that is the pod's.
+// pod returns a pod that runs the program with the role of a Secret, without any rights. If it is
+// the Secret of a ServiceAccount, that is the pod's.
 func (p *program) pod(name, secret, stsURL string) *corev1.Pod {
-	variables := []corev1.EnvVar{
-		{Name: "AWS_REGION", Value: env.Region},
-		{Name: "AWS_EC2_METADATA_DISABLED", Value: "true"},
-		{Name: "AWS_ENDPOINT_URL_STS", Value: stsURL},
-	}
-	for _, line := range p.env {
-		variable, value, _ := strings.Cut(line, "=")
-		variables = append(variables, corev1.EnvVar{Name: variable, Value: value})
-	}
-	volumes, mounts := p.volumes(secret)
+	volumes, mounts := p.volumes()
 	account, ofAccount := strings.CutPrefix(secret, accountPrefix)
 	if !ofAccount {
 		account = ""
 	}
-	return &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: corev1.PodSpec{
 			ServiceAccountName:           account,
@@ -163,7 +179,8 @@ func (p *program) pod(name, secret, stsURL string) *corev1.Pod {
 			},
 			Containers: []corev1.Container{{
 				Name: containerName, Image: p.image, ImagePullPolicy: corev1.PullIfNotPresent,
-				Command: []string{programPath + "/run"}, Env: variables, VolumeMounts: mounts,
+				Command: p.command, VolumeMounts: mounts,
+				Env: []corev1.EnvVar{{Name: stsVariable, Value: stsURL}},
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
@@ -172,15 +189,12 @@ func (p *program) pod(name, secret, stsURL string) *corev1.Pod {
 			Volumes: volumes,
 		},
 	}
+	p.ask(pod, secret)
+	return pod
 }
 
-// volumes returns the Secret's volume, and those of the program and what it needs, where these are
-// folders of the machine.
-func (p *program) volumes(secret string) (volumes []corev1.Volume, mounts []corev1.VolumeMount) {
-	volumes = []corev1.Volume{{
-		Name: volumeName, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}},
-	}}
-	mounts = []corev1.VolumeMount{{Name: volumeName, MountPath: mountPath, ReadOnly: true}}
+// volumes returns those of the program and of what it needs, where these are of the machine.
+func (p *program) volumes() (volumes []corev1.Volume, mounts []corev1.VolumeMount) {
 	add := func(name, from, to string) {
 		volumes = append(volumes, corev1.Volume{
 			Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: from}},
@@ -191,7 +205,7 @@ func (p *program) volumes(secret string) (volumes []corev1.Volume, mounts []core
 		add("sdk", p.folder, programPath)
 	}
 	for i, path := range p.mounts {
-		add("machine-"+string(rune('a'+i)), path, path)
+		add("machine-"+strconv.Itoa(i), path, path)
 	}
 	return volumes, mounts
 }

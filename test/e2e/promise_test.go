@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,18 +57,17 @@ func testFirstCall(t *testing.T) {
 	}
 }
 
-// getProgram returns one of the programs, that of the AWS SDK for Go v2 where it is there.
+// getProgram returns one of the programs, that of the AWS SDK for Go v2 where it is there, for pods
+// that mount a Secret.
 func (e *testEnv) getProgram(tb testing.TB) *program {
 	tb.Helper()
+	i := slices.IndexFunc(e.Programs, func(p program) bool { return p.name == "go-v2" })
 	if len(e.Programs) == 0 {
 		tb.Fatal("there is no program that uses an SDK")
 	}
-	for i := range e.Programs {
-		if e.Programs[i].name == "go-v2" {
-			return &e.Programs[i]
-		}
-	}
-	return &e.Programs[0]
+	p := e.Programs[max(i, 0)]
+	p.asks = byVolume
+	return &p
 }
 
 // createPlainSecret creates a Secret that is not the controller's, with the files that the

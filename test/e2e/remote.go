@@ -78,7 +78,9 @@ func (o *remoteOptions) writeManifests(folder, local, stsURL string) error {
 
 // remoteProgram returns the program of an image.
 func remoteProgram(image string) program {
-	return program{name: "sdk", title: image, version: "-", image: image, env: defaultEnv}
+	return program{
+		name: "sdk", title: image, version: "-", image: image, command: []string{programPath + "/run"}, env: defaultEnv, asks: byVolume,
+	}
 }
 
 // kubeletDelay is how long a kubelet takes at the most, by default, to bring a changed Secret into

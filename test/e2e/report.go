@@ -115,24 +115,46 @@ func faultTable(rows []faultRow) *table {
 	return &t
 }
 
-// callerTable returns what was seen of each SDK during all faults.
+// callerFigures are the columns of callerTable for pods that read files, and again for those that
+// use the endpoint.
+var callerFigures = []string{"calls", "failed", "rotations", "s from rotation to use, p50", "worst", "s left of a session in use, least"}
+
+// callerTable returns what was seen of each SDK during all faults, a row each.
 func callerTable(callers []*caller) *table {
-	t := table{name: "sdks", header: []string{
-		"SDK", "version", "file", "calls", "failed", "rotations",
-		"s from rotation to use, p50", "worst", "s left of a session in use, least",
-	}}
+	t := table{name: "sdks", header: append([]string{"SDK", "version", "file"}, callerFigures...)}
+	for _, name := range callerFigures {
+		t.header = append(t.header, "endpoint: "+name)
+	}
+	rows := map[string]int{}
 	for _, c := range callers {
-		slices.Sort(c.lags)
-		var p50, worst time.Duration
-		if len(c.lags) > 0 {
-			p50, worst = median(c.lags), c.lags[len(c.lags)-1]
+		i, known := rows[c.title]
+		if !known {
+			i = len(t.rows)
+			rows[c.title] = i
+			row := slices.Repeat([]string{"–"}, len(t.header))
+			row[0], row[1] = c.title, c.version
+			t.rows = append(t.rows, row)
 		}
-		t.rows = append(t.rows, []string{
-			c.title, c.version, "`" + c.file() + "`", strconv.Itoa(len(c.identities)), strconv.Itoa(c.failed()), strconv.Itoa(len(c.lags)),
-			seconds(p50), seconds(worst), seconds(c.left),
-		})
+		if row := t.rows[i]; c.endpoint {
+			copy(row[3+len(callerFigures):], c.figures())
+		} else {
+			row[2] = "`" + c.file() + "`"
+			copy(row[3:], c.figures())
+		}
 	}
 	return &t
+}
+
+// figures returns the columns callerFigures. It sorts the lags.
+func (c *caller) figures() []string {
+	slices.Sort(c.lags)
+	var p50, worst time.Duration
+	if len(c.lags) > 0 {
+		p50, worst = median(c.lags), c.lags[len(c.lags)-1]
+	}
+	return []string{
+		strconv.Itoa(len(c.identities)), strconv.Itoa(c.failed()), strconv.Itoa(len(c.lags)), seconds(p50), seconds(worst), seconds(c.left),
+	}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", d.Seconds()) }

@@ -95,13 +95,21 @@ func TestFaultTable_CountsWhatEachFaultHasCaused(t *testing.T) {
 	}
 }
 
-func TestCallerTable(t *testing.T) {
-	c := anyCaller()
-	c.title, c.version, c.env, c.identities = "Any", "v1", defaultEnv, []string{"arn", "arn"}
-	c.lags, c.left = []time.Duration{9 * time.Second, 2 * time.Second, 3 * time.Second}, 20*time.Second
-	want := "Any v1 `credentials.process` 2 0 3 3 9 20"
-	if got := strings.Join(callerTable([]*caller{c}).rows[0], " "); got != want {
-		t.Errorf("row is %q, want %q", got, want)
+func TestCallerTable_HasARowForEachSDK(t *testing.T) {
+	byFile, byEndpoint, only := anyCaller(), anyCaller(), anyCaller()
+	byFile.title, byFile.version, byFile.env, byFile.identities = "Any", "v1", defaultEnv, []string{"arn", "arn"}
+	byFile.lags, byFile.left = []time.Duration{9 * time.Second, 2 * time.Second, 3 * time.Second}, 20*time.Second
+	byEndpoint.title, byEndpoint.version, byEndpoint.endpoint, byEndpoint.identities = "Any", "v1", true, []string{"arn"}
+	only.title, only.version, only.endpoint = "Only", "v2", true
+
+	rows := callerTable([]*caller{byFile, only, byEndpoint}).rows
+	for i, want := range []string{
+		"Any v1 `credentials.process` 2 0 3 3 9 20 1 0 0 0 0 60",
+		"Only v2 – – – – – – – 0 0 0 0 0 60",
+	} {
+		if got := strings.Join(rows[i], " "); got != want {
+			t.Errorf("row is %q, want %q", got, want)
+		}
 	}
 }
 

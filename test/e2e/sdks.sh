@@ -9,6 +9,11 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/sdks
 
 rm -rf "$links"
 mkdir -p "$links" "$cache"
+# Programs in Rust have libraries in common, which take minutes to build.
+if [[ -z ${CARGO_TARGET_DIR:-} ]]; then
+	export CARGO_TARGET_DIR=$cache/cargo
+	trap 'rm -rf "$CARGO_TARGET_DIR"' EXIT
+fi
 skipped=()
 for source in "$sources"/*/; do
 	name=$(basename "$source")

@@ -18,6 +18,11 @@ mounts() {
 	done
 }
 
+# libraries file...: the shared libraries that programs and libraries need, where there is no shell.
+libraries() {
+	ldd "$@" | awk '$2 == "=>" && $3 ~ "^/" { print $3 } $1 ~ "^/" && $2 ~ "^[(]" { print $1 }' | sort -u
+}
+
 program() { # folder command: what the pod runs
 	printf '#!/bin/sh\n%s\n' "$2" >"$1/run"
 	chmod +x "$1/run"
@@ -46,5 +51,20 @@ build_node() {
 	node=$(readlink -f "$(command -v node)")
 	mounts "${node%/bin/*}" >"$1/mounts"
 	program "$1" "exec $node /sdk/main.mjs"
+	printf '%s\n' "$node" /sdk/main.mjs >"$1/command"
+	{ echo "$node" && libraries "$node"; } >"$1/needs"
 	printf '%s\n' "$2" "$(node --print "require('./package.json').dependencies['$3']")" >"$1/sdk"
+}
+
+# build_rust folder name package: builds what Cargo.lock says, which uses an SDK's package.
+build_rust() {
+	needs cargo cc
+	local target=${CARGO_TARGET_DIR:-$1/target}
+	cargo build --quiet --release --locked --target-dir "$target"
+	cp "$target/release/run" "$1/run"
+	rm -rf "$1/target"
+	mounts >"$1/mounts"
+	echo /sdk/run >"$1/command"
+	libraries "$1/run" >"$1/needs"
+	printf '%s\n' "$2" "$(sed -n "/^name = \"$3\"\$/{n;s/.*\"\(.*\)\"/\1/p}" Cargo.lock)" >"$1/sdk"
 }

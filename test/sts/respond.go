@@ -116,7 +116,7 @@ func respond(w http.ResponseWriter, req *request, answer any, failure *apiError)
 	status := http.StatusOK
 	if failure != nil {
 		status = failure.status
-		answer = failure.response(req.id)
+		answer = failure.response(req)
 	}
 
 	header := w.Header()
@@ -127,17 +127,24 @@ func respond(w http.ResponseWriter, req *request, answer any, failure *apiError)
 		_, _ = io.WriteString(w, "<!DOCTYPE html><html><body>Please log in<br></body></html>")
 		return
 	}
+	if found, ok := answer.(object); ok {
+		found.write(w, req.now)
+		return
+	}
 	header.Set("Content-Type", "text/xml")
 	w.WriteHeader(status)
 	_ = xml.NewEncoder(w).Encode(answer) // fails only if the client has disconnected
 }
 
-func (e *apiError) response(id string) *errorResponse {
+func (e *apiError) response(req *request) any {
+	if req.service == s3Service {
+		return &s3Error{Code: e.code, Message: e.message, RequestID: req.id}
+	}
 	kind := "Sender"
 	if e.status >= http.StatusInternalServerError {
 		kind = "Receiver"
 	}
-	return &errorResponse{Type: kind, Code: e.code, Message: e.message, RequestID: id}
+	return &errorResponse{Type: kind, Code: e.code, Message: e.message, RequestID: req.id}
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format(timeForm) }

@@ -9,7 +9,8 @@
 // It answers AssumeRole, AssumeRoleWithWebIdentity and GetCallerIdentity. Apart from the trust that
 // a test sets there is no IAM: every role exists, and every known caller can assume it. Of
 // AssumeRole's parameters SerialNumber, TokenCode, SourceIdentity, TransitiveTagKeys,
-// ProvidedContexts and MinimumSessionTokenSize are ignored.
+// ProvidedContexts and MinimumSessionTokenSize are ignored. For clients of S3 that cannot call STS
+// it answers GetObject, too, with the ARN of the caller.
 //
 // Source of what it checks and answers, where nothing else is named: AWS STS API Reference, version
 // 2011-06-15.
@@ -52,11 +53,12 @@ type Server struct {
 
 // request is one call while the server handles it.
 type request struct {
-	id   string // the request ID of the answer
-	http *http.Request
-	body []byte
-	form url.Values
-	now  time.Time // the server's clock on arrival
+	id      string // the request ID of the answer
+	service string // that the call is signed for
+	http    *http.Request
+	body    []byte
+	form    url.Values
+	now     time.Time // the server's clock on arrival
 
 	fault  Fault // of this call
 	caller *key  // owner of the key that signed it; nil if unsigned or unknown
@@ -161,7 +163,7 @@ func (s *Server) enter() bool {
 // read parses the request. The result is never nil: a malformed call is recorded too.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (*request, error) {
 	now := s.now()
-	req := &request{id: newRequestID(), http: r, now: now, call: Call{Time: now}}
+	req := &request{id: newRequestID(), service: stsService, http: r, now: now, call: Call{Time: now}}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return req, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The request body could not be read."}
@@ -172,6 +174,9 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (*request, error) 
 	}
 	req.body, req.form = body, query
 	req.call.describe(query)
+	if isGetObject(r) {
+		req.service, req.call.Operation = s3Service, getObjectOperation
+	}
 	req.fault = s.nextFault(now, req.call.Operation)
 	return req, nil
 }
@@ -180,6 +185,9 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (*request, error) 
 func (s *Server) answer(req *request) (any, error) {
 	if err := req.fault.refusal(); err != nil {
 		return nil, err
+	}
+	if req.service == s3Service {
+		return s.getObject(req)
 	}
 	action, version := req.form.Get("Action"), req.form.Get("Version")
 	if action == "" {

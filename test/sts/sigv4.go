@@ -1,9 +1,7 @@
 package sts
 
 import (
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,7 +17,7 @@ import (
 const (
 	algorithm  = "AWS4-HMAC-SHA256"
 	terminator = "aws4_request"
-	service    = "sts"
+	stsService = "sts"
 	amzDate    = "20060102T150405Z"
 )
 
@@ -103,7 +101,7 @@ func verifySignature(req *request, auth authorization, keys Keys, maxSkew time.D
 	if err != nil {
 		return incomplete("Authorization header requires existence of an 'X-Amz-Date' header in the form " + amzDate + ".")
 	}
-	if err := checkScope(auth, signed); err != nil {
+	if err := checkScope(auth, req.service, signed); err != nil {
 		return err
 	}
 	for _, name := range []string{"host", "x-amz-date", "x-amz-security-token"} {
@@ -146,15 +144,14 @@ func sign(req *request, auth authorization, keys Keys, at time.Time) (authorizat
 	provided := aws.Credentials{
 		AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken,
 	}
-	bodyHash := sha256.Sum256(req.body)
-	err := v4.NewSigner().SignHTTP(req.http.Context(), provided, again, hex.EncodeToString(bodyHash[:]), auth.service, auth.region, at)
+	err := v4.NewSigner(req.signerOptions).SignHTTP(req.http.Context(), provided, again, req.payloadHash(), auth.service, auth.region, at)
 	if err != nil {
 		return authorization{}, fmt.Errorf("signing the request again: %w", err)
 	}
 	return parseAuthorization(again.Header.Get("Authorization"))
 }
 
-func checkScope(auth authorization, signed time.Time) error {
+func checkScope(auth authorization, service string, signed time.Time) error {
 	if auth.service != service {
 		return mismatch("Credential should be scoped to correct service: '" + service + "'.")
 	}

@@ -11,8 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Toolbox is the image of all pods but the controller's own, and of their sandboxes.
-const Toolbox = "localhost/toolbox:1"
+// The images of all pods but the controller's own.
+const (
+	// Toolbox has sh and cat. It is the image of sandboxes, too.
+	Toolbox = "localhost/toolbox:1"
+	// Bare has no program at all, as distroless images have none but their own.
+	Bare = "localhost/bare:1"
+)
 
 const containerdConfig = `
 version = 2

@@ -164,18 +164,18 @@ func (n *Node) startAs(program, user, group string, args ...string) error {
 	return n.StartDaemon(program, filepath.Join(n.Assets, program), append(args, "--kubeconfig="+kubeconfig)...)
 }
 
-// loadImages loads images as the README says, and Toolbox.
+// loadImages loads images as the README says, and those of this package.
 func (n *Node) loadImages(ctx context.Context) error {
-	toolbox := filepath.Join(dir, "toolbox.tar")
-	if err := writeToolbox(toolbox, n.Busybox); err != nil {
+	toolbox, bare := filepath.Join(dir, "toolbox.tar"), filepath.Join(dir, "bare.tar")
+	if err := errors.Join(writeToolbox(toolbox, n.Busybox), writeBare(bare)); err != nil {
 		return err
 	}
-	for _, archive := range append([]string{toolbox}, n.Images...) {
+	for _, archive := range append([]string{toolbox, bare}, n.Images...) {
 		if err := run(ctx, "ctr", "-n", "k8s.io", "images", "import", archive); err != nil {
 			return err
 		}
 	}
-	return os.Remove(toolbox)
+	return errors.Join(os.Remove(toolbox), os.Remove(bare))
 }
 
 func (n *Node) awaitReady(ctx context.Context) error {

@@ -24,22 +24,36 @@ func writeToolbox(path, busybox string) error {
 	if err != nil {
 		return err
 	}
+	config := map[string]any{"Entrypoint": []string{"/bin/tail", "-f", "/dev/null"}, "Env": []string{"PATH=/bin"}}
+	return writeImage(path, Toolbox, config, func(layer *tar.Writer) error {
+		failures := []error{addFile(layer, "bin/busybox", 0o755, program)}
+		for _, applet := range applets {
+			failures = append(failures, layer.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox"}))
+		}
+		return errors.Join(failures...)
+	})
+}
+
+// writeBare writes a docker-archive of the image Bare, which has /tmp and no program.
+func writeBare(path string) error {
+	return writeImage(path, Bare, map[string]any{}, func(*tar.Writer) error { return nil })
+}
+
+// writeImage writes a docker-archive of an image with /tmp and what fill adds.
+func writeImage(path, name string, settings map[string]any, fill func(layer *tar.Writer) error) error {
 	var layer bytes.Buffer
 	files := tar.NewWriter(&layer)
-	failures := []error{addFile(files, "bin/busybox", 0o755, program)}
-	for _, applet := range applets {
-		failures = append(failures, files.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox"}))
+	failures := []error{
+		fill(files), files.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}), files.Close(),
 	}
-	failures = append(failures, files.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}), files.Close())
 
 	digest := sha256.Sum256(layer.Bytes())
 	config, configErr := json.Marshal(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/bin/tail", "-f", "/dev/null"}, "Env": []string{"PATH=/bin"}},
+		"architecture": runtime.GOARCH, "os": "linux", "config": settings,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(digest[:])}},
 	})
 	manifest, manifestErr := json.Marshal([]map[string]any{{
-		"Config": "config.json", "RepoTags": []string{Toolbox}, "Layers": []string{"layer.tar"},
+		"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"},
 	}})
 
 	var archive bytes.Buffer

@@ -33,6 +33,21 @@ func TestToolbox_HoldsBusybox(t *testing.T) {
 	}
 }
 
+func TestBare_HasNoProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bare.tar")
+	if err := writeBare(path); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := os.ReadFile(path) //nolint:gosec // of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := unpack(t, unpack(t, archive)["layer.tar"])
+	if _, ok := layer["tmp/"]; !ok || len(layer) != 1 {
+		t.Errorf("the image has %d files, and /tmp: %t", len(layer), ok)
+	}
+}
+
 func unpack(t *testing.T, archive []byte) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}

@@ -2,4 +2,5 @@
 set -euo pipefail
 source=$(dirname "${BASH_SOURCE[0]}")
 CGO_ENABLED=0 go -C "$source" build -trimpath -o "$1/run" .
+echo /sdk/run >"$1/command"
 printf '%s\n' 'Go v1' "$(go -C "$source" list -m -f '{{.Version}}' github.com/aws/aws-sdk-go)" >"$1/sdk"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,30 +54,42 @@ func BenchmarkServe(b *testing.B) {
 	p.report(b)
 }
 
-// BenchmarkServe_Flood measures the memory that clients without the token can take: they open four
-// times as many connections as there can be, with as many bytes of headers as there can be.
+// BenchmarkServe_Flood measures the memory that clients without the token can take, and how long a
+// client with the token waits meanwhile, on a new connection for each request. The others send one
+// byte, or as many headers as a request can have, and connect again when they are cut off.
+//
+//	go test ./cmd/credentials-endpoint -run '^$' -bench Serve_Flood -benchtime 50x
 func BenchmarkServe_Flood(b *testing.B) {
-	p := startProcess(b)
-	flood := []byte(requestHead)
-	for n := 0; len(flood) < maxHeaderBytes; n++ {
-		flood = fmt.Appendf(flood, "%x:\n", n)
+	headers := []byte(requestHead)
+	for n := 0; len(headers) < maxHeaderBytes; n++ {
+		headers = fmt.Appendf(headers, "%x:\n", n)
 	}
-	for b.Loop() {
-		var clients sync.WaitGroup
-		for range 4 * maxConnections {
-			clients.Go(func() {
-				conn, err := new(net.Dialer).DialContext(b.Context(), "tcp", p.address)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				_, _ = conn.Write(flood[:maxHeaderBytes-10])
-				_, _ = io.Copy(io.Discard, conn) // until it is cut off
-				_ = conn.Close()
-			})
+	for name, send := range map[string]string{"byte": "G", "headers": string(headers[:maxHeaderBytes-10])} {
+		for _, clients := range []int{256, 2000} {
+			b.Run(fmt.Sprintf("%s-%d", name, clients), func(b *testing.B) { benchmarkFlood(b, clients, send) })
 		}
-		clients.Wait()
 	}
+}
+
+func benchmarkFlood(b *testing.B, clients int, send string) {
+	b.Helper()
+	p := startProcess(b)
+	evicted := attack(b, clients, p.address, send)
+	for range 2 * maxConnections { // until all connections are taken
+		<-evicted
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var latencies []time.Duration
+	for b.Loop() {
+		took, err := p.request(b, &client)
+		if err != nil {
+			b.Error(err)
+		}
+		latencies = append(latencies, took)
+	}
+	slices.Sort(latencies)
+	b.ReportMetric(float64(latencies[len(latencies)/2].Milliseconds()), "ms-median")
+	b.ReportMetric(float64(latencies[len(latencies)-1].Milliseconds()), "ms-max")
 	p.report(b)
 }
 

@@ -21,7 +21,7 @@ func FuzzRespond_NeedsTheToken(f *testing.F) {
 		volume.mustPublish(t, goodFiles(t))
 		h, _ := newTestHandler(volume)
 		limit := &io.LimitedReader{R: bytes.NewReader(sent), N: maxHeaderBytes}
-		got, _ := newServer(h).respond(bufio.NewReader(limit), limit)
+		got, _ := newServer(h).respond(&connection{}, bufio.NewReader(limit), limit)
 		text := string(got.append(nil, now))
 		if strings.Contains(text, secretKey) && !bytes.Contains(sent, []byte(goodToken)) {
 			t.Errorf("%q got %s", sent, text)

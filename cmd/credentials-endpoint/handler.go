@@ -28,11 +28,22 @@ func (h *handler) respond(r request) response {
 	if r.path == healthPath && r.method == "GET" {
 		return response{status: statusOK, body: []byte("{}")}
 	}
-	body, failure := h.credentials(r)
-	if failure != nil {
+	if failure := checkTarget(r); failure != nil {
 		return h.fail(failure)
 	}
-	return response{status: statusOK, body: body}
+	secret := h.secret.read()
+	if failure := authorize(r.authorization, secret.token); failure != nil {
+		return h.fail(failure)
+	}
+	result := response{status: statusOK}
+	body, failure := usableCredentials(secret.containerJSON, h.now())
+	if failure == nil {
+		result.body = body
+	} else {
+		result = h.fail(failure)
+	}
+	result.authorized = true
+	return result
 }
 
 // fail returns the response for a failure, and logs it.
@@ -41,19 +52,15 @@ func (h *handler) fail(f *failure) response {
 	return response{status: f.status, body: f.body()}
 }
 
-// credentials returns container.json, or why the request does not get it.
-func (h *handler) credentials(r request) ([]byte, *failure) {
-	if r.path != "/" {
-		return nil, notFound
+// checkTarget returns nil if the request is for the credentials.
+func checkTarget(r request) *failure {
+	switch {
+	case r.path != "/":
+		return notFound
+	case r.method != "GET":
+		return methodNotAllowed
 	}
-	if r.method != "GET" {
-		return nil, methodNotAllowed
-	}
-	secret := h.secret.read()
-	if failure := authorize(r.authorization, secret.token); failure != nil {
-		return nil, failure
-	}
-	return usableCredentials(secret.containerJSON, h.now())
+	return nil
 }
 
 // minTokenSize is the length, in bytes, from which on a token cannot be guessed. The controller

@@ -31,9 +31,10 @@ const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 // response is an HTTP response with a JSON body.
 type response struct {
-	status int
-	body   []byte
-	close  bool // the connection
+	status     int
+	body       []byte
+	authorized bool // the request had the token
+	close      bool // the connection
 }
 
 // append appends the response to a buffer as HTTP/1.1. Go's SDK parses an error only with exactly

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +19,16 @@ import (
 // address.
 func start(t *testing.T, h *handler) (address string, stop func() error) {
 	t.Helper()
+	return startServer(t, newServer(h))
+}
+
+func startServer(t *testing.T, s *server) (address string, stop func() error) {
+	t.Helper()
 	listener, err := listen(t.Context(), "127.0.0.1:0")
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- newServer(h).serve(ctx, listener) }()
+	go func() { ended <- s.serve(ctx, listener) }()
 	stopped := false
 	stop = func() error {
 		if stopped {
@@ -188,45 +194,109 @@ func TestServe_Pipelined(t *testing.T) {
 	}
 }
 
-// A connection too many waits until another one ends. Before it comes to that, connections are
-// closed after a response, so that idle ones do not keep others out.
-func TestServe_LimitsConnections(t *testing.T) {
-	address, _ := startGood(t)
-	var kept int
-	var idle []net.Conn
-	for range maxConnections {
-		conn := dial(t, address)
-		idle = append(idle, conn)
-		_, err := io.WriteString(conn, requestHead+"\r\n")
-		must(t, err)
-		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		must(t, err)
-		must(t, response.Body.Close())
-		if !response.Close {
-			kept++
+// startWithoutTimeouts starts a server that only ends a connection if it must.
+func startWithoutTimeouts(t *testing.T) (address string) {
+	t.Helper()
+	volume := newTestVolume(t)
+	volume.mustPublish(t, goodFiles(t))
+	h, _ := newTestHandler(volume)
+	s := newServer(h)
+	s.timeouts = timeouts{first: time.Hour, idle: time.Hour, request: time.Hour}
+	address, _ = startServer(t, s)
+	return address
+}
+
+// exchange sends a request and returns the response's status and whether it ends the connection.
+func exchange(t *testing.T, conn net.Conn, request string) (status int, closes bool) {
+	t.Helper()
+	_, err := io.WriteString(conn, request)
+	must(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	must(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	must(t, errors.Join(err, response.Body.Close()))
+	return response.StatusCode, response.Close
+}
+
+// Clients with the token cannot be evicted, so only half of the connections are kept for them.
+func TestServe_KeepsHalfOfTheConnectionsForClientsWithTheToken(t *testing.T) {
+	address := startWithoutTimeouts(t)
+	for n := range 2 * maxConnections {
+		status, closes := exchange(t, dial(t, address), goodRequest)
+		if keep := n < maxConnections/2; status != http.StatusOK || closes == keep {
+			t.Fatalf("connection %d got %d, close %v", n, status, closes)
 		}
 	}
-	if kept != maxConnections/2 {
-		t.Errorf("%d connections were kept open, want %d", kept, maxConnections/2)
+}
+
+// A client with the token is served at once while others, who never end a request, hold all
+// connections, and open new ones in place of those that they lose. So is one that is kept.
+func TestServe_EvictsClientsWithoutTheToken(t *testing.T) {
+	for name, send := range map[string]string{
+		"one byte":       "G",
+		"half a request": requestHead,
+		"no token":       requestHead + "\r\n",
+		"many requests":  strings.Repeat(requestHead+"\r\n", 100),
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := startWithoutTimeouts(t)
+			kept := dial(t, address)
+			checkServed(t, kept)
+			evicted := attack(t, 2*maxConnections, address, send)
+			for range 20 {
+				for range maxConnections / 4 { // the attackers are at work, not only at the start
+					select {
+					case <-evicted:
+					case <-time.After(10 * time.Second):
+						t.Fatal("no connection is evicted")
+					}
+				}
+				checkServed(t, dial(t, address))
+			}
+			checkServed(t, kept)
+		})
 	}
-	for len(idle) < maxConnections+kept { // until those that were kept and new ones are the most
-		idle = append(idle, dial(t, address))
+}
+
+func checkServed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if status, _ := exchange(t, conn, goodRequest); status != http.StatusOK {
+		t.Fatalf("got %d", status)
 	}
-	last := dial(t, address)
-	_, err := io.WriteString(last, goodRequest)
-	must(t, err)
-	must(t, last.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
-	if _, err := last.Read(make([]byte, 1)); err == nil {
-		t.Error("a connection too many is served")
+}
+
+// attack holds as many connections as it can until the test ends. It sends on the channel for each
+// connection that the server has ended.
+func attack(t testing.TB, clients int, address, send string) (evicted <-chan struct{}) {
+	t.Helper()
+	ended := make(chan struct{})
+	var attackers sync.WaitGroup
+	t.Cleanup(attackers.Wait)
+	for range clients {
+		attackers.Go(func() {
+			for t.Context().Err() == nil {
+				hold(t.Context(), address, send)
+				select {
+				case ended <- struct{}{}:
+				default: // the test is at something else
+				}
+			}
+		})
 	}
-	must(t, idle[0].Close())
-	must(t, last.SetReadDeadline(time.Now().Add(10*time.Second)))
-	response, err := http.ReadResponse(bufio.NewReader(last), nil)
-	must(t, err)
-	must(t, response.Body.Close())
-	if response.StatusCode != http.StatusOK || !response.Close {
-		t.Errorf("got %s, close %v", response.Status, response.Close)
+	return ended
+}
+
+// hold holds a connection until the server or the context ends it.
+func hold(ctx context.Context, address, send string) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return
 	}
+	defer conn.Close() //nolint:errcheck // nothing is lost
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, _ = io.WriteString(conn, send)
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 // What a client sends too slowly, or never, does not hold its connection.
@@ -235,10 +305,10 @@ func TestServeConn_TimesOut(t *testing.T) {
 		send string
 		want time.Duration
 	}{
-		"nothing":            {"", newTimeout},
-		"half a request":     {requestHead, requestTimeout},
-		"one request":        {goodRequest, idleTimeout},
-		"a request and more": {goodRequest + "GET", requestTimeout},
+		"nothing":            {"", defaultTimeouts.first},
+		"half a request":     {requestHead, defaultTimeouts.request},
+		"one request":        {goodRequest, defaultTimeouts.idle},
+		"a request and more": {goodRequest + "GET", defaultTimeouts.request},
 	} {
 		t.Run(name, func(t *testing.T) {
 			volume := newTestVolume(t)
@@ -263,7 +333,7 @@ func TestServeConn_TimesOut(t *testing.T) {
 func serveUntilEnd(h *handler, conn net.Conn) <-chan time.Duration {
 	began, ended := time.Now(), make(chan time.Duration)
 	go func() {
-		newServer(h).serveConn(conn)
+		newServer(h).serveConn(&connection{Conn: conn})
 		ended <- time.Since(began)
 	}()
 	return ended
@@ -279,8 +349,8 @@ func TestServeConn_TimesOutWriting(t *testing.T) {
 		ended := serveUntilEnd(h, conn)
 		_, err := io.WriteString(client, goodRequest)
 		must(t, err)
-		if got := <-ended; got != requestTimeout {
-			t.Errorf("ended after %v, want %v", got, requestTimeout)
+		if got := <-ended; got != defaultTimeouts.request {
+			t.Errorf("ended after %v, want %v", got, defaultTimeouts.request)
 		}
 		must(t, errors.Join(client.Close(), conn.Close()))
 	})
@@ -298,6 +368,7 @@ func TestServe_StopsAfterRunningRequests(t *testing.T) {
 	}
 	address, stop := start(t, h)
 	idle, busy := dial(t, address), dial(t, address)
+	exchange(t, idle, "GET "+healthPath+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	_, err := io.WriteString(busy, goodRequest)
 	must(t, err)
 	<-running

@@ -64,11 +64,17 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 	return o
 }
 
-// checkWrite returns why the Secret cannot be written: by a dry run if it is new, as another writer
-// can have one of its name and a quota can refuse it, or if it could not be written the last time.
+// checkWrite returns why the Secret cannot be written: by a dry run if it could not the last time,
+// which costs as much as a write.
 func (r *reconciler) checkWrite(ctx context.Context, s *snapshot, judged *corev1.Secret) error {
 	failed := s.failure != nil && (s.failure.Reason == v1.ReasonCreateSecretFailed || s.failure.Reason == v1.ReasonUpdateSecretFailed)
-	if err := secretstore.CheckMutable(judged); err != nil || judged != nil && !failed {
+	switch {
+	case judged == nil && !failed:
+		return r.secrets.CheckFree(ctx, s.name)
+	case !failed:
+		return secretstore.CheckMutable(judged)
+	}
+	if err := secretstore.CheckMutable(judged); err != nil {
 		return err
 	}
 	return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}, judged))

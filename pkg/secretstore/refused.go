@@ -39,8 +39,8 @@ func (s *Store) explain(ctx context.Context, action string, of *corev1.Secret, e
 	case err == nil:
 		return nil
 	case apierrors.IsAlreadyExists(err):
-		if unmanaged, err := s.ExplainUnmanaged(ctx, client.ObjectKeyFromObject(of)); err == nil && unmanaged != "" {
-			return &RefusedError{v1.ReasonSecretNotManaged, action, unmanaged}
+		if refused, ok := errors.AsType[*RefusedError](s.CheckFree(ctx, client.ObjectKeyFromObject(of))); ok {
+			return refused
 		}
 		return errors.New("the Secret appeared meanwhile")
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err) && action != ActionCreate:

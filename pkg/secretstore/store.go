@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/pkg/credentials"
 	"kube-aws-iam-controller/pkg/secret"
 )
@@ -100,6 +101,15 @@ func (s *Store) ExplainUnmanaged(ctx context.Context, name types.NamespacedName)
 	default:
 		return secret.UnmanagedNote(meta), nil
 	}
+}
+
+// CheckFree returns a RefusedError if a Secret of another writer has a name.
+func (s *Store) CheckFree(ctx context.Context, name types.NamespacedName) error {
+	unmanaged, err := s.ExplainUnmanaged(ctx, name)
+	if err != nil || unmanaged == "" {
+		return err
+	}
+	return &RefusedError{v1.ReasonSecretNotManaged, ActionCreate, unmanaged}
 }
 
 // getMetadata asks the API server for the metadata of a Secret.

@@ -379,8 +379,8 @@ func TestSeed_MalformedContentIsNotQuoted(t *testing.T) {
 	w.event("Warning GetCredentialsFailed app:", "credential_process")
 }
 
-// A Secret that the API server refuses costs no session: it is asked before STS is.
-func TestSecret_RefusedByTheAPIServerCostsNoSession(t *testing.T) {
+// A Secret that the API server refuses costs one session: it is asked before STS at each retry.
+func TestSecret_RefusedByTheAPIServerCostsOneSession(t *testing.T) {
 	w := newTestEnv(t)
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "secrets"},
@@ -393,12 +393,14 @@ func TestSecret_RefusedByTheAPIServerCostsNoSession(t *testing.T) {
 	w.start()
 	w.pod("app", role("orders"))
 	w.event("Warning CreateSecretFailed app:", "exceeded quota: secrets")
-	if n := assumed(w.sts, "*"); n != 0 {
+	w.pod("another", role("orders"))
+	w.event("Warning CreateSecretFailed another:", "exceeded quota: secrets")
+	if n := assumed(w.sts, "*"); n != 1 {
 		t.Errorf("%d sessions were made in vain", n)
 	}
 	w.must(w.Delete(t.Context(), quota))
 	w.wait("aws-iam-orders")
-	if n := assumed(w.sts, "*"); n != 1 {
+	if n := assumed(w.sts, "*"); n != 2 {
 		t.Errorf("%d sessions", n)
 	}
 }

@@ -293,6 +293,22 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// TestSecurityContext checks that the users can be left to the namespace, as OpenShift requires.
+func TestSecurityContext(t *testing.T) {
+	for _, object := range helm(t, home, read(t, "podSecurityContext: {runAsUser: null, runAsGroup: null}")) {
+		if object.GetKind() != "Deployment" {
+			continue
+		}
+		got, _, err := unstructured.NestedMap(object.Object, "spec", "template", "spec", "securityContext")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, []string{"runAsNonRoot", "seccompProfile"}) {
+			t.Errorf("the pod's security context is %v", got)
+		}
+	}
+}
+
 // TestAdmissionValues checks what the policies for pods do, and which Secrets they ignore.
 func TestAdmissionValues(t *testing.T) {
 	actions, ignored := map[string]int{}, map[string]int{}

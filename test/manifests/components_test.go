@@ -14,7 +14,7 @@ import (
 // testComponents applies the components that stand beside the Deployment, on top of an overlay.
 func (c *cluster) testComponents(t *testing.T) {
 	objects := renderAbove(t, func(config string) string {
-		return "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy]\n"
+		return "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy, " + config + "/components/openshift]\n"
 	})
 	defer c.restore(t, objects)
 	c.apply(t, objects)
@@ -22,6 +22,9 @@ func (c *cluster) testComponents(t *testing.T) {
 	c.get(t, &d, namespace, name)
 	if template := &d.Spec.Template; !slices.Contains(template.Spec.Containers[0].Args, "--metrics-secure") || template.Annotations["prometheus.io/scheme"] != "https" {
 		t.Errorf("metrics are not secure: %q, %v", template.Spec.Containers[0].Args, template.Annotations)
+	}
+	if s := d.Spec.Template.Spec.SecurityContext; s.RunAsUser != nil || s.RunAsGroup != nil || s.RunAsNonRoot == nil {
+		t.Errorf("on OpenShift the pod's security context is %v", s)
 	}
 	c.checkNetworkPolicy(t, &d)
 

@@ -16,6 +16,8 @@ type SessionTemplate struct {
 	Duration time.Duration
 	// ExternalID is a template of {cluster} and {namespace}; empty for none.
 	ExternalID string
+	// ExternalIDs are the roles that have another one.
+	ExternalIDs ExternalIDs
 	// Tags are the keys of the tags that sessions get: TagCluster, TagNamespace and
 	// TagServiceAccount.
 	Tags []string
@@ -45,7 +47,7 @@ func (t *SessionTemplate) Session(arn role.ARN, user User, requested time.Durati
 		Role:       arn,
 		Name:       role.SessionName(t.ClusterName, user.Namespace, user.Secret),
 		Duration:   caller.MaxDuration(t.RequestedDuration(requested)),
-		ExternalID: t.ExternalIDOf(user.Namespace),
+		ExternalID: t.externalID(arn, user.Namespace),
 		Tags:       t.tags(user),
 		Namespace:  user.Namespace,
 	}
@@ -56,8 +58,17 @@ func (t *SessionTemplate) RequestedDuration(requested time.Duration) time.Durati
 	return cmp.Or(requested, t.Duration)
 }
 
-// ExternalIDOf returns the ExternalId of a namespace's sessions. It has nothing that a requester
-// can choose, so that no one can ask in another's name.
+// externalID returns the ExternalId of a namespace's sessions of a role.
+func (t *SessionTemplate) externalID(arn role.ARN, namespace string) string {
+	if id, ok := t.ExternalIDs.of(arn); ok {
+		return id
+	}
+	return t.ExternalIDOf(namespace)
+}
+
+// ExternalIDOf returns the ExternalId of a namespace's sessions, but for the roles that have
+// another one. It has nothing that a requester can choose, so that no one can ask in another's
+// name.
 func (t *SessionTemplate) ExternalIDOf(namespace string) string {
 	return strings.NewReplacer("{cluster}", t.ClusterName, "{namespace}", namespace).Replace(t.ExternalID)
 }

@@ -22,7 +22,7 @@ import (
 var own = []string{
 	"leader-elect", "metrics-bind-address", "health-probe-bind-address", "seed-secret", "metrics-secure", "kubeconfig", "version",
 	"roles-anywhere-trust-anchor-arn", "roles-anywhere-profile-arn", "roles-anywhere-role-arn", "roles-anywhere-certificate-dir",
-	"service-account-identity", "web-identity-audience",
+	"service-account-identity", "web-identity-audience", "external-id-file",
 }
 
 // TestFlags checks that the schema takes the program's flags, no more and no fewer.
@@ -277,6 +277,8 @@ func TestBadValues(t *testing.T) {
 		"injection: {runAsUser: -1}":                                                   "/injection/runAsUser",
 		"injection: {runAsUser: root}":                                                 "/injection/runAsUser",
 		"admission: true":                                                              "/admission",
+		"externalIDs: [{roles: orders, id: xy}]":                                       "/externalIDs/0/roles",
+		"externalIDs: [{roles: 'arn:aws:iam::1:role/a', id: x y}]":                     "/externalIDs/0/id",
 		"admission: {action: Audit}":                                                   "/admission/action",
 		"admission: {ignoredSecrets: [tls]}":                                           "/admission/ignoredSecrets/0",
 		"admission: {ignoredSecrets: [\"aws-iam-x', 'y\"]}":                            "/admission/ignoredSecrets/0",
@@ -289,6 +291,30 @@ func TestBadValues(t *testing.T) {
 		_, err := template(t, home, read(t, values))
 		if err == nil || !strings.Contains(err.Error(), place) {
 			t.Errorf("%s is not refused for %s: %v", values, place, err)
+		}
+	}
+}
+
+// TestExternalIDs checks that the program reads them.
+func TestExternalIDs(t *testing.T) {
+	values := "externalIDs: [{roles: 'arn:aws:iam::111111111111:role/*', id: vendor-one:42}, {roles: 'arn:aws:iam::222222222222:role/a?', id: two}]"
+	for _, object := range helm(t, home, read(t, values)) {
+		switch object.GetKind() + "/" + object.GetName() {
+		case "ConfigMap/" + name + "-external-ids":
+			lines, _, err := unstructured.NestedString(object.Object, "data", "external-ids")
+			if want := "arn:aws:iam::111111111111:role/* vendor-one:42\narn:aws:iam::222222222222:role/a? two\n"; lines != want || err != nil {
+				t.Errorf("the file has %q: %v", lines, err)
+			}
+		case "Deployment/" + name:
+			text, err := json.Marshal(object.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range []string{`"--external-id-file=/etc/external-ids/external-ids"`, `"mountPath":"/etc/external-ids"`, `"name":"kube-aws-iam-controller-external-ids"`, `"checksum/external-ids"`} {
+				if !strings.Contains(string(text), part) {
+					t.Errorf("the Deployment lacks %s", part)
+				}
+			}
 		}
 	}
 }

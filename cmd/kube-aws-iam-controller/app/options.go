@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -36,6 +37,8 @@ type options struct {
 	unusedGracePeriod  time.Duration
 	authorizationModes []string
 	externalID         string
+	externalIDFile     string
+	externalIDs        credentials.ExternalIDs
 	sessionTags        []string
 
 	dryRunAuthorization bool
@@ -98,6 +101,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.BoolVar(&o.dryRunAuthorization, "dry-run-authorization", false, "Report in logs, metrics and events which roles would be denied, and deny none.")
 	f.StringVar(&o.clusterName, "cluster-name", "kubernetes", "Name of the cluster, with which session names begin: <cluster>.<namespace>.<secret>.")
 	f.StringVar(&o.externalID, "external-id", "", "ExternalId of all sessions: a template of {cluster} and {namespace}. Default: none.")
+	f.StringVar(&o.externalIDFile, "external-id-file", "", "File with the ExternalIds of roles whose owners dictate one: lines of a pattern of role ARNs, with * and ?, and the ExternalId. Default: none.")
 	f.StringSliceVar(&o.sessionTags, "session-tags", nil, "Tags of all sessions, any of "+strings.Join(tags, ", ")+". Default: none.")
 	f.StringVar(&o.mountPath, "mount-path", "/meta/aws-iam", "Absolute path at which pods mount the Secrets.")
 	o.secrets.addTo(f)
@@ -269,25 +273,31 @@ func among(name string, values, known []string) error {
 	return nil
 }
 
-// externalIDForm matches the external IDs that STS accepts. Source: the API reference of
-// AssumeRole, ExternalId.
-var externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,512}$`)
-
 // sessions returns what all sessions have in common.
 func (o *options) sessions() credentials.SessionTemplate {
 	return credentials.SessionTemplate{
-		ClusterName: o.clusterName, Duration: o.sessionDuration, ExternalID: o.externalID, Tags: o.sessionTags,
+		ClusterName: o.clusterName, Duration: o.sessionDuration, ExternalID: o.externalID, ExternalIDs: o.externalIDs, Tags: o.sessionTags,
 	}
 }
 
-// validateExternalID checks the template with the cluster's name and an example of a namespace.
+// validateExternalID checks the template with the cluster's name and an example of a namespace, and
+// reads the file.
 func (o *options) validateExternalID() error {
+	if o.externalIDFile != "" {
+		text, err := os.ReadFile(o.externalIDFile)
+		if err != nil {
+			return fmt.Errorf("--external-id-file: %w", err)
+		}
+		if o.externalIDs, err = credentials.ParseExternalIDs(string(text)); err != nil {
+			return fmt.Errorf("--external-id-file=%s: %w", o.externalIDFile, err)
+		}
+	}
 	if o.externalID == "" {
 		return nil
 	}
 	sessions := o.sessions()
 	filled := sessions.ExternalIDOf("namespace")
-	if !externalIDForm.MatchString(filled) {
+	if !credentials.IsExternalID(filled) {
 		return fmt.Errorf("--external-id=%q gives %q: it is a template of {cluster} and {namespace}, and otherwise of letters, digits and _+=,.@:/-", o.externalID, filled)
 	}
 	return nil

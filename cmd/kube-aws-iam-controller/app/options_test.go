@@ -159,6 +159,8 @@ func TestValidate_Errors(t *testing.T) {
 		{"a profile of another Region", rolesAnywhere("--roles-anywhere-profile-arn=arn:aws:rolesanywhere:us-east-1:123456789012:profile/1"), []string{"--roles-anywhere-profile-arn", "us-east-1"}},
 		{"an unknown tag", []string{"--session-tags=team"}, []string{"--session-tags", "team", "eks-cluster-name", "kubernetes-namespace"}},
 		{"an external ID that STS would refuse", []string{"--external-id={cluster} {namespace}"}, []string{"--external-id", "{cluster}", "{namespace}"}},
+		{"external IDs in a file that does not exist", []string{"--external-id-file=/nowhere/ids"}, []string{"--external-id-file", "/nowhere/ids", "no such file"}},
+		{"external IDs in a file that is none", []string{"--external-id-file=options_test.go"}, []string{"--external-id-file=options_test.go", "line 1", "arn:aws:iam::123456789012:role/*"}},
 		{"an external ID with an unknown placeholder", []string{"--external-id={pod}"}, []string{"--external-id", "{pod}"}},
 		{"an annotation without a value", []string{"--secret-annotation=example.org/a"}, []string{"--secret-annotation", "example.org/a", "<key>=<value>"}},
 		{"an annotation given twice", []string{"--secret-annotation=a=1", "--secret-annotation=a=2"}, []string{"--secret-annotation", `"a"`, "twice"}},

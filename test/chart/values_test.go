@@ -279,6 +279,8 @@ func TestBadValues(t *testing.T) {
 		"admission: true":                                                              "/admission",
 		"externalIDs: [{roles: orders, id: xy}]":                                       "/externalIDs/0/roles",
 		"externalIDs: [{roles: 'arn:aws:iam::1:role/a', id: x y}]":                     "/externalIDs/0/id",
+		"aws: {proxy: {url: proxy}}":                                                   "/aws/proxy/url",
+		"aws: {caBundle: {configMap: A}}":                                              "/aws/caBundle/configMap",
 		"admission: {action: Audit}":                                                   "/admission/action",
 		"admission: {ignoredSecrets: [tls]}":                                           "/admission/ignoredSecrets/0",
 		"admission: {ignoredSecrets: [\"aws-iam-x', 'y\"]}":                            "/admission/ignoredSecrets/0",
@@ -314,6 +316,29 @@ func TestExternalIDs(t *testing.T) {
 				if !strings.Contains(string(text), part) {
 					t.Errorf("the Deployment lacks %s", part)
 				}
+			}
+		}
+	}
+}
+
+// TestProxy checks that STS is reached through a proxy, and the API server is not.
+func TestProxy(t *testing.T) {
+	values := "aws: {identity: seed, proxy: {url: 'http://proxy.example.org:3128', except: [.internal]}, caBundle: {configMap: company-ca}}"
+	for _, object := range helm(t, home, read(t, values)) {
+		if object.GetKind() != "Deployment" {
+			continue
+		}
+		text, err := json.Marshal(object.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{
+			`{"name":"HTTPS_PROXY","value":"http://proxy.example.org:3128"}`, `{"name":"NO_PROXY","value":"kubernetes.default.svc,$(KUBERNETES_SERVICE_HOST),.internal"}`,
+			`{"name":"AWS_CA_BUNDLE","value":"/etc/ca-bundle/ca.crt"}`, `{"mountPath":"/etc/ca-bundle","name":"ca-bundle","readOnly":true}`,
+			`{"configMap":{"name":"company-ca"},"name":"ca-bundle"}`, `{"mountPath":"/meta/aws-iam","name":"seed","readOnly":true}`,
+		} {
+			if !strings.Contains(string(text), part) {
+				t.Errorf("the Deployment lacks %s", part)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +15,7 @@ import (
 // testComponents applies the components that stand beside the Deployment, on top of an overlay.
 func (c *cluster) testComponents(t *testing.T) {
 	objects := renderAbove(t, func(config string) string {
-		return "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy, " + config + "/components/openshift]\n"
+		return "resources: [" + config + "/overlays/pod-identity]\ncomponents: [" + config + "/components/metrics-secure, " + config + "/components/network-policy, " + config + "/components/openshift, " + config + "/components/proxy]\n"
 	})
 	defer c.restore(t, objects)
 	c.apply(t, objects)
@@ -25,6 +26,10 @@ func (c *cluster) testComponents(t *testing.T) {
 	}
 	if s := d.Spec.Template.Spec.SecurityContext; s.RunAsUser != nil || s.RunAsGroup != nil || s.RunAsNonRoot == nil {
 		t.Errorf("on OpenShift the pod's security context is %v", s)
+	}
+	direct := corev1.EnvVar{Name: "NO_PROXY", Value: "kubernetes.default.svc,$(KUBERNETES_SERVICE_HOST)"}
+	if container := &d.Spec.Template.Spec.Containers[0]; !slices.Contains(container.Env, direct) || len(container.VolumeMounts) != 1 {
+		t.Errorf("with a proxy the variables are %v, the mounts %v", container.Env, container.VolumeMounts)
 	}
 	c.checkNetworkPolicy(t, &d)
 

@@ -60,6 +60,23 @@ kube-aws-iam-controller{{ with index .Values.flags "namespace" }}-{{ . | uniq | 
 {{ .Values.aws.identity }}
 {{- end }}
 
+{{/* All volumes, with their mount paths. */}}
+{{- define "mounts" -}}
+{{- $mounts := list }}
+{{- with include "volume" . | fromYaml }}
+{{- $mounts = append $mounts (merge (dict "name" (include "volume.name" $)) .) }}
+{{- end }}
+{{- if .Values.externalIDs }}
+{{- $source := dict "configMap" (dict "name" "kube-aws-iam-controller-external-ids") }}
+{{- $mounts = append $mounts (dict "name" "external-ids" "mountPath" "/etc/external-ids" "source" $source) }}
+{{- end }}
+{{- with .Values.aws.caBundle.configMap }}
+{{- $source := dict "configMap" (dict "name" .) }}
+{{- $mounts = append $mounts (dict "name" "ca-bundle" "mountPath" "/etc/ca-bundle" "source" $source) }}
+{{- end }}
+{{- dict "mounts" $mounts | toYaml }}
+{{- end }}
+
 {{/* The volume with the controller's identity, and its mount path, if there is one. */}}
 {{- define "volume" -}}
 {{- if eq .Values.aws.identity "seed" -}}

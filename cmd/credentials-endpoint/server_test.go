@@ -267,15 +267,15 @@ func checkServed(t *testing.T, conn net.Conn) {
 
 // attack holds as many connections as it can until the test ends. It sends on the channel for each
 // connection that the server has ended.
-func attack(t testing.TB, clients int, address, send string) (evicted <-chan struct{}) {
-	t.Helper()
+func attack(tb testing.TB, clients int, address, send string) (evicted <-chan struct{}) {
+	tb.Helper()
 	ended := make(chan struct{})
 	var attackers sync.WaitGroup
-	t.Cleanup(attackers.Wait)
+	tb.Cleanup(attackers.Wait)
 	for range clients {
 		attackers.Go(func() {
-			for t.Context().Err() == nil {
-				hold(t.Context(), address, send)
+			for tb.Context().Err() == nil {
+				hold(tb.Context(), address, send)
 				select {
 				case ended <- struct{}{}:
 				default: // the test is at something else

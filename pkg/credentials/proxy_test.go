@@ -45,7 +45,7 @@ func TestProxy(t *testing.T) {
 		passes       bool
 	}{{"with its authority", authority, true}, {"without its authority", "", false}} {
 		t.Run(c.name, func(t *testing.T) {
-			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProxy$", "-test.count=1")
+			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProxy$", "-test.count=1") //nolint:gosec // this test itself
 			child.Env = append(os.Environ(), behindProxy+"=true", "AWS_ENDPOINT_URL_STS=https://sts.example.test", "AWS_CA_BUNDLE="+c.bundle,
 				"HTTPS_PROXY="+proxy, "NO_PROXY=kubernetes.default.svc,10.96.0.1", "AWS_MAX_ATTEMPTS=1")
 			out, err := child.CombinedOutput()

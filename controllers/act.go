@@ -68,16 +68,15 @@ func (r *reconciler) issue(ctx context.Context, s *snapshot, d decision) (o outc
 // which costs as much as a write.
 func (r *reconciler) checkWrite(ctx context.Context, s *snapshot, judged *corev1.Secret) error {
 	failed := s.failure != nil && (s.failure.Reason == v1.ReasonCreateSecretFailed || s.failure.Reason == v1.ReasonUpdateSecretFailed)
-	switch {
-	case judged == nil && !failed:
-		return r.secrets.CheckFree(ctx, s.name)
-	case !failed:
-		return secretstore.CheckMutable(judged)
-	}
-	if err := secretstore.CheckMutable(judged); err != nil {
+	switch err := secretstore.CheckMutable(judged); {
+	case err != nil:
 		return err
+	case failed:
+		return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}, judged))
+	case judged == nil:
+		return r.secrets.CheckFree(ctx, s.name)
 	}
-	return r.secrets.TryWrite(ctx, judged, secret.Render(s.target, credentials.Credentials{Issued: s.now, Expires: s.now}, judged))
+	return nil
 }
 
 // repair writes the Secret again with the credentials that it holds, or the seed from memory.

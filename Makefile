@@ -99,8 +99,8 @@ test: ## Run all tests, against a real API server
 	@go -C hack/localapi/prebuilt test -count=1 ./...
 	@$(WITH_API) REQUIRE_API_SERVER=1 go -C test/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
-# All that the API server evaluates, on the newest release beside the one of make test. What a refusal
-# suggests is run with kubectl, so it stays with that one.
+# All that the API server evaluates, on the newest release beside the one of make test. What a
+# refusal suggests is run with kubectl, so it stays with that one.
 .PHONY: newest
 newest: ## Test the admission policies and injection on the newest Kubernetes, too
 	@assets=$$(env -u KUBEBUILDER_ASSETS LOCALAPI_MODULE=newest hack/localapi/build.sh) && REQUIRE_API_SERVER=1 KUBEBUILDER_ASSETS=$$assets \

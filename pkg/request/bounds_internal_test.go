@@ -49,7 +49,7 @@ func randomPod(seed uint64, a, b string) *corev1.Pod {
 	pod := &corev1.Pod{}
 	pod.Spec.ServiceAccountName = []string{"", a}[random.IntN(2)]
 	pod.Labels = map[string]string{InjectLabel: []string{"", "true", "false"}[random.IntN(3)], "app": a}
-	pod.Annotations = map[string]string{[]string{RoleAnnotation, ignoredAnnotations[0], ignoredAnnotations[1], "x"}[random.IntN(4)]: a}
+	pod.Annotations = map[string]string{[]string{RoleAnnotation, ignoredAnnotations[0], ignoredAnnotations[1], corev1.MirrorPodAnnotationKey, "x"}[random.IntN(5)]: a}
 	if random.IntN(5) == 0 {
 		pod.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"}
 	}

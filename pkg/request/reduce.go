@@ -1,6 +1,7 @@
 package request
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,9 +13,13 @@ import (
 // is most of it, to save memory. FromPod returns the same for the reduced pod.
 func ReducePod(pod *corev1.Pod) {
 	windows := isWindows(pod)
+	maps.DeleteFunc(pod.Labels, func(label, _ string) bool { return label != InjectLabel })
+	maps.DeleteFunc(pod.Annotations, func(annotation, _ string) bool {
+		return annotation != RoleAnnotation && annotation != corev1.MirrorPodAnnotationKey && !slices.Contains(ignoredAnnotations, annotation)
+	})
 	pod.ObjectMeta = metav1.ObjectMeta{
 		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
-		Labels: only(pod.Labels, InjectLabel), Annotations: only(pod.Annotations, append([]string{RoleAnnotation}, ignoredAnnotations...)...),
+		Labels: pod.Labels, Annotations: pod.Annotations,
 	}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	pod.Spec = corev1.PodSpec{
@@ -35,20 +40,6 @@ func ReducePod(pod *corev1.Pod) {
 		}))
 		*c = corev1.Container{Name: c.Name, Env: env, EnvFrom: c.EnvFrom, VolumeMounts: c.VolumeMounts, SecurityContext: c.SecurityContext}
 	}
-}
-
-// only returns the entries of a map that have one of the keys, or nil if there are none.
-func only(all map[string]string, keys ...string) map[string]string {
-	var kept map[string]string
-	for _, key := range keys {
-		if value, ok := all[key]; ok {
-			if kept == nil {
-				kept = map[string]string{}
-			}
-			kept[key] = value
-		}
-	}
-	return kept
 }
 
 // reduceVolumes returns the volumes with Secrets that ask for roles, without their other sources.

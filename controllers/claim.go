@@ -144,7 +144,7 @@ func (r *reconciler) resolveRole(ctx context.Context, s *snapshot, c *claim, cal
 func (r *reconciler) setTarget(s *snapshot, c *claim, caller credentials.Caller) {
 	c.duration = r.settings.Sessions.RequestedDuration(c.Duration)
 	s.target = secret.Target{
-		Name: s.name, Files: r.secrets.Files, Keys: c.Keys, Session: r.settings.Sessions.Session(c.arn, s.user(), c.Duration, caller),
+		Name: s.name, Files: r.secrets.Files.At(c.MountPath), Keys: c.Keys, Session: r.settings.Sessions.Session(c.arn, s.user(), c.Duration, caller),
 	}
 	if c.account != nil {
 		s.target.ServiceAccountUID = c.account.UID

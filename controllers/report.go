@@ -41,10 +41,8 @@ func (r *reconciler) reportPods(s *snapshot) {
 	pods := sets.New[types.UID]()
 	for i, c := range s.consumers {
 		pods.Insert(c.Pod.UID)
-		for _, w := range c.Warnings {
-			if !w.UnlessKeys || !s.Keys {
-				r.events.EmitOnce(s.name, events.Inspected(w.Reason, w.Note), s.podTargets(s.consumers[i:i+1])...)
-			}
+		for _, w := range c.WarningsFor(s.Request, r.secrets.Files.MountPath) {
+			r.events.EmitOnce(s.name, events.Inspected(w.Reason, w.Note), s.podTargets(s.consumers[i:i+1])...)
 		}
 	}
 	s.next.NotInjected = 0

@@ -22,7 +22,7 @@ func FromAWSIAMRole(r *v1.AWSIAMRole) Request {
 		Duration: time.Duration(r.Spec.RoleSessionDuration) * time.Second,
 		source:   awsIAMRole,
 	}
-	asked.invalid = cmp.Or(nameProblem(r.Name), labelsProblem(r), asked.readKeys(r.Annotations))
+	asked.invalid = cmp.Or(nameProblem(r.Name), labelsProblem(r), asked.readKeys(r.Annotations), asked.readMountPath(r.Annotations))
 	return asked
 }
 
@@ -55,9 +55,7 @@ func ReduceAWSIAMRole(r *v1.AWSIAMRole) {
 	} else if n := sizeOf(labels); n > MaxLabels {
 		labels, annotations[droppedLabels] = nil, strconv.Itoa(n)
 	}
-	if value := r.Annotations[KeysAnnotation]; value != "" {
-		annotations[KeysAnnotation] = shorten(value, maxAnnotation)
-	}
+	copyAnnotations(annotations, r.Annotations, KeysAnnotation, MountPathAnnotation)
 	r.ObjectMeta = metav1.ObjectMeta{
 		Namespace:         r.Namespace,
 		Name:              r.Name,

@@ -22,9 +22,9 @@ const maxSize = 512 << 10
 func sizeOfRequests(requests []Request) uintptr {
 	n := uintptr(cap(requests)) * unsafe.Sizeof(Request{})
 	for _, r := range requests {
-		n += uintptr(len(r.Secret)+len(r.invalid)) + uintptr(cap(r.Warnings))*unsafe.Sizeof(Warning{}) // Role is a part of Secret
-		for _, w := range r.Warnings {
-			n += uintptr(len(w.Note)) // Reason is a constant
+		n += uintptr(len(r.Secret)+len(r.invalid)) + uintptr(cap(r.warnings))*unsafe.Sizeof(Warning{}) // Role is a part of Secret
+		for _, w := range r.warnings {
+			n += uintptr(len(w.Note) + len(w.unlessAt)) // Reason is a constant
 		}
 	}
 	return n
@@ -124,16 +124,16 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 			t.Fatalf("%d Secrets", len(requests))
 		}
 		for _, r := range requests {
-			if len(r.Secret) > maxSecretName || len(r.Warnings) > maxWarnings {
-				t.Fatalf("Secret %q has %d warnings", r.Secret, len(r.Warnings))
+			if len(r.Secret) > maxSecretName || len(r.warnings) > maxWarnings {
+				t.Fatalf("Secret %q has %d warnings", r.Secret, len(r.warnings))
 			}
-			for _, w := range r.Warnings {
+			for _, w := range r.warnings {
 				if len(w.Note) > 1024 { // what an event can hold
 					t.Fatalf("a note of %d bytes", len(w.Note))
 				}
 			}
-			if sets.New(r.Warnings...).Len() != len(r.Warnings) {
-				t.Fatalf("duplicate warnings: %v", r.Warnings)
+			if sets.New(r.warnings...).Len() != len(r.warnings) {
+				t.Fatalf("duplicate warnings: %v", r.warnings)
 			}
 			if err := r.Validate(); err != nil && len(err.Error()) > 1024 {
 				t.Fatalf("an error of %d bytes", len(err.Error()))
@@ -153,24 +153,24 @@ func FuzzFromPod_IsBounded(f *testing.F) {
 
 // Of any ServiceAccount little is kept, and its reduced form asks for the same.
 func FuzzFromServiceAccount_IsBounded(f *testing.F) {
-	for _, values := range [][6]string{
-		{"app", "app", "", "3600", "", "true"},
-		{"app", "", "arn:aws:iam::123456789012:role/team/App", "", "sts.amazonaws.com", ""},
-		{strings.Repeat("a", 246), strings.Repeat("r", 641), "", "1h", strings.Repeat("u", 256), "yes"},
-		{"\x80", strings.Repeat("\x80", 1025), "", strings.Repeat("9", 2000), strings.Repeat("\U0010ffff", 500), "\n"},
-		{"app", strings.Repeat("\x00", 640), "", "", "", ""},
+	for _, values := range [][7]string{
+		{"app", "app", "", "3600", "", "true", "/meta/b"},
+		{"app", "", "arn:aws:iam::123456789012:role/team/App", "", "sts.amazonaws.com", "", ""},
+		{strings.Repeat("a", 246), strings.Repeat("r", 641), "", "1h", strings.Repeat("u", 256), "yes", "/" + strings.Repeat("d", 256)},
+		{"\x80", strings.Repeat("\x80", 1025), "", strings.Repeat("9", 2000), strings.Repeat("\U0010ffff", 500), "\n", "/a\n"},
+		{"app", strings.Repeat("\x00", 640), "", "", "", "", "/$(id)"},
 	} {
-		f.Add(values[0], values[1], values[2], values[3], values[4], values[5])
+		f.Add(values[0], values[1], values[2], values[3], values[4], values[5], values[6])
 	}
-	f.Fuzz(func(t *testing.T, name, role, arn, duration, audience, withKeys string) {
+	f.Fuzz(func(t *testing.T, name, role, arn, duration, audience, withKeys, dir string) {
 		account := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u", Annotations: map[string]string{
-			RoleAnnotation: role, RoleARNAnnotation: arn, DurationAnnotation: duration, AudienceAnnotation: audience, KeysAnnotation: withKeys, "other": "x",
+			RoleAnnotation: role, RoleARNAnnotation: arn, DurationAnnotation: duration, AudienceAnnotation: audience, KeysAnnotation: withKeys, MountPathAnnotation: dir, "other": "x",
 		}}}
 		r, asks := FromServiceAccount(account)
 		if asks != (role != "" || arn != "") {
 			t.Fatalf("asks for something: %t", asks)
 		}
-		if len(r.Secret) > maxSecretName || len(r.Role) > maxReference || len(r.Audience) > maxAudience || len(r.invalid) > 1024 {
+		if len(r.Secret) > maxSecretName || len(r.Role) > maxReference || len(r.Audience) > maxAudience || len(r.MountPath) > maxMountPath || len(r.invalid) > 1024 {
 			t.Fatalf("keeps too much: %+v", r)
 		}
 		if r.Duration != 0 && (r.Duration < minDuration || r.Duration > maxDuration) {

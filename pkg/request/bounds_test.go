@@ -28,7 +28,7 @@ func podWithRepeats(n int) *corev1.Pod {
 
 func TestFromPod_MergesRepeatedSources(t *testing.T) {
 	requests := request.FromPod(podWithRepeats(400), mountPath)
-	if len(requests) != 1 || len(requests[0].Warnings) != 1 || requests[0].Warnings[0].Reason != request.MountPathMismatch {
+	if len(requests) != 1 || len(requests[0].WarningsFor(request.Request{}, mountPath)) != 1 || requests[0].WarningsFor(request.Request{}, mountPath)[0].Reason != request.MountPathMismatch {
 		t.Errorf("not one Secret with one warning: %+v", requests)
 	}
 }
@@ -74,7 +74,7 @@ func TestFromPod_LimitsRequests(t *testing.T) {
 	if len(requests) != 64 || requests[0].Secret != "aws-iam-36" || requests[63].Secret != "aws-iam-99" {
 		t.Fatalf("%d, from %s to %s", len(requests), requests[0].Secret, requests[len(requests)-1].Secret)
 	}
-	warnings := requests[63].Warnings
+	warnings := requests[63].WarningsFor(request.Request{}, mountPath)
 	if len(warnings) != 1 || warnings[0].Reason != "InvalidRole" || !strings.Contains(warnings[0].Note, `"aws-iam-35"`) || !strings.Contains(warnings[0].Note, "64") {
 		t.Errorf("warnings of the first Secret: %v", warnings)
 	}
@@ -90,8 +90,8 @@ func TestFromPod_LimitsWarningsAndWarnsOfTooManySecrets(t *testing.T) {
 	}
 	requests := request.FromPod(pod(options...), mountPath)
 	first := requests[slices.IndexFunc(requests, func(r request.Request) bool { return r.Secret == "aws-iam-first" })]
-	if len(first.Warnings) != 8 || first.Warnings[7].Reason != request.InvalidRole {
-		t.Errorf("%d warnings: %v", len(first.Warnings), first.Warnings)
+	if len(first.WarningsFor(request.Request{}, mountPath)) != 8 || first.WarningsFor(request.Request{}, mountPath)[7].Reason != request.InvalidRole {
+		t.Errorf("%d warnings: %v", len(first.WarningsFor(request.Request{}, mountPath)), first.WarningsFor(request.Request{}, mountPath))
 	}
 }
 
@@ -100,7 +100,7 @@ func TestFromPod_WarnsOnlyAboutPendingPods(t *testing.T) {
 	for phase, want := range map[corev1.PodPhase]int{"": 3, corev1.PodPending: 3, corev1.PodRunning: 0, corev1.PodUnknown: 0} {
 		p.Status.Phase = phase
 		requests := request.FromPod(p, mountPath)
-		if len(requests) != 1 || len(requests[0].Warnings) != want {
+		if len(requests) != 1 || len(requests[0].WarningsFor(request.Request{}, mountPath)) != want {
 			t.Errorf("phase %q: %v", phase, requests)
 		}
 	}
@@ -110,7 +110,7 @@ func TestFromPod_CutsNamesInMessages(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	p := pod(items(optional(volume(long, "aws-iam-"+long)), "credentials.process", long, "credentials.json", long+"/"+long),
 		container(long, mount(long, "/"+long), subPath(long, "/y"), env("aws-iam-"+long)))
-	warnings := request.FromPod(p, mountPath)[0].Warnings
+	warnings := request.FromPod(p, mountPath)[0].WarningsFor(request.Request{}, mountPath)
 	if len(warnings) != 4 {
 		t.Errorf("warnings: %v", warnings)
 	}
@@ -147,7 +147,7 @@ func TestFromPod_MergesTheSourcesOfAVolume(t *testing.T) {
 	sources[0].Secret.Items = []corev1.KeyToPath{{Key: keys.CredentialsProcess, Path: "p"}}
 	sources[0].Secret.Optional = &yes
 	sources[1].Secret.Items = []corev1.KeyToPath{{Key: keys.CredentialsJSON, Path: "elsewhere/credentials.json"}}
-	warnings := request.FromPod(p, mountPath)[0].Warnings
+	warnings := request.FromPod(p, mountPath)[0].WarningsFor(request.Request{}, mountPath)
 	if len(warnings) != 1 || warnings[0].Reason != request.MountPathMismatch || !strings.Contains(warnings[0].Note, mountPath+"/elsewhere") {
 		t.Errorf("warnings: %v", warnings)
 	}
@@ -192,34 +192,38 @@ func TestReduceAWSIAMRole_KeepsOnlyUsedFields(t *testing.T) {
 	}
 }
 
-// The annotation that asks for keys stays, up to a limit, whether or not labels are dropped.
-func TestReduceAWSIAMRole_Keys(t *testing.T) {
+// The annotations about the content of the Secret stay, up to a limit, whether or not labels are
+// dropped.
+func TestReduceAWSIAMRole_Annotations(t *testing.T) {
 	for _, c := range []struct {
-		value string
-		keys  bool
-		names string // what the error contains; if it is empty, the annotation is valid
+		annotation, value string
+		want              request.Request
+		problem           string // what the error contains; if it is empty, the annotation is valid
 	}{
-		{"", false, ""},
-		{"true", true, ""},
-		{"false", false, ""},
-		{"yes", false, `iam.amazonaws.com/keys is "yes": write "true" or "false"`},
-		{strings.Repeat("x", 5000), false, "iam.amazonaws.com/keys"},
+		{request.KeysAnnotation, "", request.Request{}, ""},
+		{request.KeysAnnotation, "true", request.Request{Keys: true}, ""},
+		{request.KeysAnnotation, "false", request.Request{}, ""},
+		{request.KeysAnnotation, "yes", request.Request{}, `iam.amazonaws.com/keys is "yes": write "true" or "false"`},
+		{request.KeysAnnotation, strings.Repeat("x", 5000), request.Request{}, "iam.amazonaws.com/keys"},
+		{request.MountPathAnnotation, "/meta/second", request.Request{MountPath: "/meta/second"}, ""},
+		{request.MountPathAnnotation, "/", request.Request{}, `iam.amazonaws.com/mount-path is "/", not an absolute path`},
+		{request.MountPathAnnotation, "/" + strings.Repeat("x", 5000), request.Request{}, "iam.amazonaws.com/mount-path"},
 	} {
 		for _, labels := range []int{0, 4097} {
 			r := awsIAMRole(labels)
-			r.Annotations[request.KeysAnnotation] = c.value
+			r.Annotations[c.annotation] = c.value
 			for range 3 { // before it is reduced, after it, and again
 				asked := request.FromAWSIAMRole(r)
 				err := asked.Validate()
-				if labels == 0 && (asked.Keys != c.keys || (err == nil) != (c.names == "") || err != nil && !strings.Contains(err.Error(), c.names)) {
-					t.Errorf("%.10q: %t, %v", c.value, asked.Keys, err)
+				if labels == 0 && (asked.Keys != c.want.Keys || asked.MountPath != c.want.MountPath || (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem)) {
+					t.Errorf("%s %.10q: %+v, %v", c.annotation, c.value, asked, err)
 				}
 				if labels > 0 && (err == nil || !strings.Contains(err.Error(), "4097")) {
-					t.Errorf("%.10q with %d bytes of labels: %v", c.value, labels, err)
+					t.Errorf("%s %.10q with %d bytes of labels: %v", c.annotation, c.value, labels, err)
 				}
 				request.ReduceAWSIAMRole(r)
-				if len(r.Annotations[request.KeysAnnotation]) > 1024 || r.Annotations["a"] != "" {
-					t.Errorf("%.10q: annotations %v", c.value, r.Annotations)
+				if len(r.Annotations[c.annotation]) > 1024 || r.Annotations["a"] != "" {
+					t.Errorf("%s %.10q: annotations %v", c.annotation, c.value, r.Annotations)
 				}
 			}
 		}

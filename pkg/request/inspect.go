@@ -1,10 +1,8 @@
 package request
 
 import (
-	"cmp"
 	"path"
 	"slices"
-	"strings"
 
 	"kube-aws-iam-controller/pkg/secret/keys"
 
@@ -102,38 +100,19 @@ func warnAboutVolumes(pod *corev1.Pod, secrets []*volumeSecret, mountPath string
 // mount gets no warning about its others. A volume without one of the two files is used in a way
 // that is not known here, so there are no warnings about its mounts.
 func (s *volumeSecret) warnAboutMounts(all []mounts, mountPath string) {
-	hasBothFiles := s.process && s.jsonPath != ""
-	correct, dir := correctMount(s.jsonPath, mountPath)
 	for i := range all {
 		m := &all[i]
-		if len(m.paths) > 0 && (!hasBothFiles || slices.Contains(m.paths, correct)) {
-			continue
-		}
-		if m.subPath {
+		hasBothFiles := len(m.paths) > 0 && s.process && s.jsonPath != ""
+		places := s.placesIn(m)
+		if m.subPath && (len(m.paths) == 0 || hasBothFiles && !slices.Contains(places, mountPath)) {
 			s.request.warn(NeverRefreshed, "container %s mounts Secret %s with subPath: "+
-				"the kubelet never updates such a file, and its credentials expire; mount the whole volume at %s",
-				quoted(m.container), quoted(s.request.Secret), mountPath)
+				"the kubelet never updates such a file, and its credentials expire; mount the whole volume instead",
+				quoted(m.container), quoted(s.request.Secret))
 		}
-		if len(m.paths) > 0 {
-			s.request.warn(MountPathMismatch, "container %s has the files of Secret %s in %s, "+
-				"but its %s looks for them in %s: mount it there, or give the container a credential_process of its own",
-				quoted(m.container), quoted(s.request.Secret), shorten(path.Join(m.paths[0], dir), maxQuoted),
-				keys.CredentialsProcess, mountPath)
+		if hasBothFiles {
+			s.warnAboutPlace(m, places, mountPath)
 		}
 	}
-}
-
-// correctMount returns the path at which to mount a volume that has credentials.json at jsonPath,
-// so that credentials.process finds that file in mountPath, or an empty string if there is no such
-// path. dir is the directory of credentials.json within the volume, cut for a message.
-func correctMount(jsonPath, mountPath string) (correct, dir string) {
-	jsonPath = path.Join("/", jsonPath)
-	dir = shorten(path.Dir(jsonPath), maxQuoted)
-	correct, ok := strings.CutSuffix(path.Join(mountPath, keys.CredentialsJSON), jsonPath)
-	if !ok {
-		return "", dir
-	}
-	return cmp.Or(correct, "/"), dir
 }
 
 // warnAboutEnvironments adds warnings about containers that read Secrets into their environment.

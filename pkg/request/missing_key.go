@@ -49,17 +49,13 @@ func (c *collector) warnAboutKeys(pod *corev1.Pod) {
 // this name. An empty key, which the API server rejects, is ignored.
 func (c *collector) checkKey(secret, key string, problem func() string) {
 	r := c.bySecret[secret]
-	if r == nil || key == "" || len(r.Warnings) == maxWarnings || slices.Contains(keys.Always(), key) {
+	if r == nil || key == "" || len(r.warnings) == maxWarnings || slices.Contains(keys.Always(), key) {
 		return
-	}
-	source := "an AWSIAMRole of the Secret's name"
-	if account := r.ServiceAccount(); account != "" {
-		source = "ServiceAccount " + quoted(account).String()
 	}
 	r.addWarning(Warning{
 		Reason: MissingKey,
 		Note: fmt.Sprintf("%s: %s. It has the keys %s; with the annotation %s: \"true\" on %s, also %s", problem(), quoted(key),
-			strings.Join(keys.Always(), ", "), KeysAnnotation, source, strings.Join(keys.OnRequest(), ", ")),
-		UnlessKeys: slices.Contains(keys.OnRequest(), key),
+			strings.Join(keys.Always(), ", "), KeysAnnotation, r.annotated(), strings.Join(keys.OnRequest(), ", ")),
+		unlessKeys: slices.Contains(keys.OnRequest(), key),
 	})
 }

@@ -72,18 +72,21 @@ func TestFromPod_MissingKeys(t *testing.T) {
 		{"of a pod that runs", pod(running, container("c", envKey("aws-iam-app", "x", false))), nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var got []request.Warning
-			for _, r := range request.FromPod(c.pod, mountPath) {
-				for _, w := range r.Warnings {
-					if w.Reason == request.MissingKey {
-						got = append(got, w)
+			missing := func(keys bool) (got []request.Warning) {
+				for _, r := range request.FromPod(c.pod, mountPath) {
+					for _, w := range r.WarningsFor(request.Request{Keys: keys}, mountPath) {
+						if w.Reason == request.MissingKey {
+							got = append(got, w)
+						}
 					}
 				}
+				return got
 			}
+			got := missing(false)
 			if len(c.want) == 0 && len(got) == 0 {
 				return
 			}
-			if len(got) != 1 || len(c.want) == 0 || got[0].UnlessKeys != c.unlessKeys || len(got[0].Note) > 1024 {
+			if len(got) != 1 || len(c.want) == 0 || (len(missing(true)) == 0) != c.unlessKeys || len(got[0].Note) > 1024 {
 				t.Fatalf("warnings are %+v", got)
 			}
 			for _, part := range c.want {
@@ -104,7 +107,7 @@ func TestFromPod_MissingKeysComeFirst(t *testing.T) {
 		options = append(options, envKey("aws-iam-app", "role-arn", false))
 	}
 	p := pod(container("a", options...), container("b", options...), container("c", envKey("aws-iam-app", "x", false)))
-	if w := request.FromPod(p, mountPath)[0].Warnings; w[0].Reason != request.MissingKey || w[1].Reason != request.NeverRefreshed {
+	if w := request.FromPod(p, mountPath)[0].WarningsFor(request.Request{}, mountPath); w[0].Reason != request.MissingKey || w[1].Reason != request.NeverRefreshed {
 		t.Errorf("warnings are %v", w)
 	}
 }

@@ -94,7 +94,7 @@ func wantNote(t *testing.T, p *corev1.Pod, reason string, words []string) {
 	for range 2 {
 		var notes []string
 		for _, r := range request.FromPod(p, mountPath) {
-			for _, w := range r.Warnings {
+			for _, w := range r.WarningsFor(request.Request{}, mountPath) {
 				if w.Reason == reason {
 					notes = append(notes, w.Note)
 				}
@@ -135,7 +135,7 @@ func TestFromPod_Windows(t *testing.T) {
 		p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "windows"}
 	})
 	wantNote(t, p, request.WindowsNotSupported, []string{"cat", "runs on Windows"})
-	if requests := request.FromPod(p, mountPath); len(requests) != 1 || len(requests[0].Warnings) != 1 || requests[0].Validate() != nil {
+	if requests := request.FromPod(p, mountPath); len(requests) != 1 || len(requests[0].WarningsFor(request.Request{}, mountPath)) != 1 || requests[0].Validate() != nil {
 		t.Errorf("the requests are %+v", requests)
 	}
 }

@@ -135,7 +135,7 @@ func (c *collector) warnAboutLimit() {
 	if c.leftOut == "" {
 		return
 	}
-	c.first.Warnings = c.first.Warnings[:min(len(c.first.Warnings), maxWarnings-1)]
+	c.first.warnings = c.first.warnings[:min(len(c.first.warnings), maxWarnings-1)]
 	c.first.warn(InvalidRole, "the pod names more than %d Secrets of roles: "+
 		"it gets those that its volumes and then its environments name first, and neither %s nor those after it; "+
 		"split the pod", maxRequests, quoted(c.leftOut))

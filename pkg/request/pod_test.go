@@ -108,7 +108,7 @@ func TestFromPod_Warnings(t *testing.T) {
 		{"projected, mounted elsewhere", pod(projected("v", "aws-iam-app"), container("c", mount("v", "/elsewhere"))), []wantWarning{mismatch("c", "/elsewhere")}},
 		{"projected, mounted at the mount path", pod(projected("v", "aws-iam-app"), container("c", mount("v", mountPath))), nil},
 
-		{"subPath", pod(secretVolume, container("c", subPath("v", mountPath+"/credentials"))), []wantWarning{neverRefreshed("c", "subPath", mountPath)}},
+		{"subPath", pod(secretVolume, container("c", subPath("v", mountPath+"/credentials"))), []wantWarning{neverRefreshed("c", "subPath", "the whole volume")}},
 		{"subPathExpr", pod(secretVolume, container("c", func(c *corev1.Container) {
 			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "v", MountPath: mountPath, SubPathExpr: "$(X)"})
 		})), []wantWarning{neverRefreshed("c", "subPath")}},
@@ -135,7 +135,7 @@ func TestFromPod_Warnings(t *testing.T) {
 			if len(requests) != 1 {
 				t.Fatalf("requests %v", requests)
 			}
-			got := requests[0].Warnings
+			got := requests[0].WarningsFor(request.Request{}, mountPath)
 			if len(got) != len(c.want) {
 				t.Fatalf("got %v, want %v", got, c.want)
 			}
@@ -157,8 +157,8 @@ func TestFromPod_WarningsBelongToTheirSecret(t *testing.T) {
 	p := pod(volume("a", "aws-iam-a"), volume("b", "aws-iam-b"), container("c", mount("a", mountPath), mount("b", "/elsewhere"), env("aws-iam-c")))
 	got := map[string]int{}
 	for _, r := range request.FromPod(p, mountPath) {
-		got[r.Secret] = len(r.Warnings)
-		for _, w := range r.Warnings {
+		got[r.Secret] = len(r.WarningsFor(request.Request{}, mountPath))
+		for _, w := range r.WarningsFor(request.Request{}, mountPath) {
 			if !strings.Contains(w.Note, r.Secret) {
 				t.Errorf("a warning of %s: %s", r.Secret, w.Note)
 			}

@@ -43,13 +43,18 @@ type Request struct {
 	Audience string
 	// Keys adds the three credentials to the Secret as keys of their own.
 	Keys bool
-	// Warnings are the mistakes in the object that keep it from using the Secret: at most
-	// maxWarnings, without duplicates.
-	Warnings []Warning
+	// MountPath is the directory in which pods have the files of the Secret; if it is empty, the
+	// controller's default is.
+	MountPath string
 
 	source source
+	// warnings are the mistakes in a pod that can keep it from using the Secret: at most
+	// maxWarnings, without duplicates. See WarningsFor.
+	warnings []Warning
 	// byAccount: see NotInjectedByServiceAccount.
 	byAccount bool
+	// atDefault is true if a container has the files in the controller's default mount path alone.
+	atDefault bool
 	// rejection is the reason of an event about invalid, if it is not InvalidRole.
 	rejection string
 	// invalid is why the request is rejected, or empty.
@@ -72,9 +77,12 @@ type Warning struct {
 	Reason string
 	// Note is the event's note: what is wrong, in which container, and what to do.
 	Note string
-	// UnlessKeys is true if the Warning holds only while the Secret lacks the keys that
+	// unlessKeys is true if the Warning holds only while the Secret lacks the keys that
 	// Request.Keys adds.
-	UnlessKeys bool
+	unlessKeys bool
+	// unlessAt are the mount paths of the Secret, separated by colons, with which a
+	// MountPathMismatch does not hold.
+	unlessAt string
 }
 
 // maxWarnings limits the Warnings of one Request.
@@ -83,7 +91,7 @@ const maxWarnings = 8
 // warn adds a Warning unless the Request has the same one already, or maxWarnings of them. It
 // formats the note only if there is room, as a pod can cause any number of warnings.
 func (r *Request) warn(reason, format string, args ...any) {
-	if len(r.Warnings) == maxWarnings {
+	if len(r.warnings) == maxWarnings {
 		return
 	}
 	r.addWarning(Warning{Reason: reason, Note: fmt.Sprintf(format, args...)})
@@ -91,8 +99,8 @@ func (r *Request) warn(reason, format string, args ...any) {
 
 // addWarning adds a Warning unless the Request has the same one already, or maxWarnings of them.
 func (r *Request) addWarning(w Warning) {
-	if len(r.Warnings) < maxWarnings && !slices.Contains(r.Warnings, w) {
-		r.Warnings = append(r.Warnings, w)
+	if len(r.warnings) < maxWarnings && !slices.Contains(r.warnings, w) {
+		r.warnings = append(r.warnings, w)
 	}
 }
 

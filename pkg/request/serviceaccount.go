@@ -25,6 +25,9 @@ const (
 	// KeysAnnotation asks with "true" for the three credentials as keys of their own, on an
 	// AWSIAMRole, too.
 	KeysAnnotation = "iam.amazonaws.com/keys"
+	// MountPathAnnotation is the directory in which pods have the files of the Secret, on an
+	// AWSIAMRole, too. With one of its own, a second Secret is of use in a container.
+	MountPathAnnotation = "iam.amazonaws.com/mount-path"
 )
 
 // WithoutRoleError is the error of pods that mount the Secret of a ServiceAccount which asks for no
@@ -38,7 +41,7 @@ func (e *WithoutRoleError) Error() string {
 		quoted(e.ServiceAccount), RoleAnnotation, ServiceAccountPrefix, e.ServiceAccount, e.Namespace, e.ServiceAccount, RoleAnnotation)
 }
 
-var serviceAccountAnnotations = []string{RoleAnnotation, RoleARNAnnotation, DurationAnnotation, AudienceAnnotation, KeysAnnotation}
+var serviceAccountAnnotations = []string{RoleAnnotation, RoleARNAnnotation, DurationAnnotation, AudienceAnnotation, KeysAnnotation, MountPathAnnotation}
 
 const (
 	// minDuration and maxDuration are the limits of a session's duration. Source: the API reference
@@ -84,7 +87,7 @@ func FromServiceAccount(account *metav1.PartialObjectMetadata) (Request, bool) {
 		return Request{}, false
 	}
 	r := Request{Secret: shorten(ServiceAccountPrefix+account.Name, maxSecretName), source: serviceAccount}
-	for _, read := range []func(map[string]string) string{r.readRole, r.readDuration, r.readAudience, r.readKeys} {
+	for _, read := range []func(map[string]string) string{r.readRole, r.readDuration, r.readAudience, r.readKeys, r.readMountPath} {
 		if problem := read(account.Annotations); problem != "" && r.invalid == "" {
 			r.invalid = fmt.Sprintf("ServiceAccount %s: %s", quoted(account.Name), problem)
 		}
@@ -103,11 +106,7 @@ func ReduceServiceAccount(account *metav1.PartialObjectMetadata) bool {
 		return false
 	}
 	annotations := map[string]string{}
-	for _, key := range serviceAccountAnnotations {
-		if value := account.Annotations[key]; value != "" {
-			annotations[key] = shorten(value, maxAnnotation)
-		}
-	}
+	copyAnnotations(annotations, account.Annotations, serviceAccountAnnotations...)
 	var labels map[string]string
 	if account.Labels[RoleAnnotatedLabel] == "true" {
 		labels = map[string]string{RoleAnnotatedLabel: "true"}
@@ -121,6 +120,15 @@ func ReduceServiceAccount(account *metav1.PartialObjectMetadata) bool {
 		Annotations:     annotations,
 	}
 	return true
+}
+
+// copyAnnotations copies annotations that have a value, cut to maxAnnotation.
+func copyAnnotations(to, from map[string]string, names ...string) {
+	for _, name := range names {
+		if value := from[name]; value != "" {
+			to[name] = shorten(value, maxAnnotation)
+		}
+	}
 }
 
 func asksForRole(account *metav1.PartialObjectMetadata) bool {

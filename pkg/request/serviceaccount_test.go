@@ -44,6 +44,7 @@ func TestFromServiceAccount(t *testing.T) {
 		{"no duration", []string{request.RoleAnnotation, "app", request.DurationAnnotation, ""}, request.Request{Role: "app"}},
 		{"an audience", []string{request.RoleARNAnnotation, arn, request.AudienceAnnotation, "sts.example.org"}, request.Request{Role: arn, Audience: "sts.example.org"}},
 		{"keys", []string{request.RoleAnnotation, "app", request.KeysAnnotation, "true"}, request.Request{Role: "app", Keys: true}},
+		{"a mount path", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "/meta/second"}, request.Request{Role: "app", MountPath: "/meta/second"}},
 		{"no keys", []string{request.RoleAnnotation, "app", request.KeysAnnotation, "false"}, request.Request{Role: "app"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,7 +58,7 @@ func TestFromServiceAccount(t *testing.T) {
 			if got.Secret != "aws-iam.orders" || got.ServiceAccount() != "orders" {
 				t.Errorf("Secret %q of ServiceAccount %q", got.Secret, got.ServiceAccount())
 			}
-			if got.Role != c.want.Role || got.Duration != c.want.Duration || got.Audience != c.want.Audience || got.Keys != c.want.Keys {
+			if got.Role != c.want.Role || got.Duration != c.want.Duration || got.Audience != c.want.Audience || got.Keys != c.want.Keys || got.MountPath != c.want.MountPath {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 			if err := got.Validate(); err != nil {
@@ -86,6 +87,11 @@ func TestFromServiceAccount_RejectsMistakes(t *testing.T) {
 		{"a duration that is no int64", "orders", []string{request.RoleAnnotation, "app", request.DurationAnnotation, strings.Repeat("9", 100)}, []string{request.DurationAnnotation}},
 		{"an audience that is too long", "orders", []string{request.RoleAnnotation, "app", request.AudienceAnnotation, strings.Repeat("a", 256)}, []string{request.AudienceAnnotation, "255"}},
 		{"keys that are neither", "orders", []string{request.RoleAnnotation, "app", request.KeysAnnotation, "yes"}, []string{request.KeysAnnotation, `"yes"`, `"true"`}},
+		{"a relative mount path", "orders", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "meta"}, []string{account, request.MountPathAnnotation, `"meta"`, "such as /meta/aws-iam"}},
+		{"a mount path for the shell", "orders", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "/meta/$(id)"}, []string{request.MountPathAnnotation, "letters, digits and ._/-"}},
+		{"a mount path with ..", "orders", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "/meta/../etc"}, []string{request.MountPathAnnotation}},
+		{"a mount path of two lines", "orders", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "/meta\n[profile x]"}, []string{request.MountPathAnnotation}},
+		{"a mount path that is too long", "orders", []string{request.RoleAnnotation, "app", request.MountPathAnnotation, "/" + strings.Repeat("a", 256)}, []string{request.MountPathAnnotation, "256"}},
 		{"a name that does not fit", strings.Repeat("o", 246), []string{request.RoleAnnotation, "app"}, []string{"245", "aws-iam.<serviceaccount>"}},
 		{"the longest name", strings.Repeat("o", 253), []string{request.RoleAnnotation, "app"}, []string{"245"}},
 	} {
@@ -175,7 +181,7 @@ func TestFromPod_WarnsAboutTheSecretOfAServiceAccount(t *testing.T) {
 	p := pod(optional(volume("v", "aws-iam.app")), as("app"), container("c", mount("v", "/elsewhere"), env("aws-iam.app")), container("d", subPath("v", "/x")))
 	requests := request.FromPod(p, mountPath)
 	var reasons []string
-	for _, w := range requests[0].Warnings {
+	for _, w := range requests[0].WarningsFor(request.Request{}, mountPath) {
 		reasons = append(reasons, w.Reason)
 		if !strings.Contains(w.Note, `"aws-iam.app"`) {
 			t.Errorf("does not name the Secret: %s", w.Note)

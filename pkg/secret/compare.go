@@ -21,7 +21,7 @@ import (
 // as keys of their own.
 func Intact(s *corev1.Secret, t Target) bool {
 	want := t.meta(ReadReduced(s))
-	return hasFact(s, factComplete) && hasKeys(s, t) && hasRole(s, t) && isOpaque(s) &&
+	return s.StringData[factComplete] == t.MountPath && hasKeys(s, t) && hasRole(s, t) && isOpaque(s) &&
 		BelongsToAWSIAMRole(s) == BelongsToAWSIAMRole(&want) && slices.Equal(ownerUIDs(s), ownerUIDs(&want)) &&
 		includes(s.Labels, want.Labels, equal) && includes(s.Annotations, want.Annotations, equal) &&
 		(!BelongsToAWSIAMRole(s) || !hasPruning(s.Labels))
@@ -39,7 +39,7 @@ func hasKeys(s *corev1.Secret, t Target) bool {
 // Digest returns a number that stands for what Render returns for the target, without credentials.
 func (t Target) Digest() uint64 {
 	want, sum := t.meta(credentials.Credentials{}), fnv.New64a()
-	_, _ = fmt.Fprint(sum, want.Labels, want.Annotations, ownerUIDs(&want), t.Keys) // never fails
+	_, _ = fmt.Fprint(sum, want.Labels, want.Annotations, ownerUIDs(&want), t.Keys, t.MountPath) // never fails
 	return sum.Sum64()
 }
 

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-aws-iam-controller/pkg/credentials"
+	"kube-aws-iam-controller/pkg/request"
 	"kube-aws-iam-controller/pkg/role"
 	"kube-aws-iam-controller/pkg/secret/keys"
 )
@@ -19,7 +20,8 @@ import (
 // value hold if the key exists.
 const (
 	factAccessKeyID = "access-key-id"
-	// factComplete: the data is exactly what Render writes for these credentials.
+	// factComplete: the data is exactly what Render writes for these credentials and the mount path
+	// that is its value.
 	factComplete = "complete"
 	// factConsistent: see isConsistent.
 	factConsistent = "consistent"
@@ -57,8 +59,8 @@ func Reduce(s *corev1.Secret, f Files) {
 		if isConsistent(s.Data, c) {
 			facts[factConsistent] = ""
 		}
-		if arn, err := role.ParseARN(string(s.Data[keys.RoleARN])); err == nil && isEndpointToken(token) && includes(s.Data, f.data(arn, c), bytes.Equal) {
-			facts[factComplete] = ""
+		if at := f.At(mountPathOf(s.Data, f)); isComplete(s.Data, at, c) {
+			facts[factComplete] = at.MountPath
 		}
 	}
 	if reduceMeta(&s.ObjectMeta, f) {
@@ -69,6 +71,23 @@ func Reduce(s *corev1.Secret, f Files) {
 		s.Data[keys.EndpointToken] = bytes.Clone(token)
 	}
 	s.StringData = facts
+}
+
+// mountPathOf returns the mount path in credentials.process, or an empty string if it is the
+// default of f, or none.
+func mountPathOf(data map[string][]byte, f Files) string {
+	dir, ok := bytes.CutPrefix(data[keys.CredentialsProcess], []byte(processStart))
+	dir, isWhole := bytes.CutSuffix(dir, []byte(processEnd))
+	if !ok || !isWhole || string(dir) == f.MountPath || request.CheckMountPath(string(dir)) != nil {
+		return ""
+	}
+	return string(dir)
+}
+
+// isComplete reports whether the data is exactly what Render writes, but for the keys on request.
+func isComplete(data map[string][]byte, f Files, c credentials.Credentials) bool {
+	arn, err := role.ParseARN(string(data[keys.RoleARN]))
+	return err == nil && isEndpointToken(data[keys.EndpointToken]) && includes(data, f.data(arn, c), bytes.Equal)
 }
 
 // addKeyFacts adds the facts about the keys that Secrets have on request. c is zero if the data has

@@ -161,7 +161,8 @@ func TestTarget_Digest(t *testing.T) {
 		changes bool
 	}{
 		{"the same", func(*secret.Target) {}, false},
-		{"another mount path", func(to *secret.Target) { to.MountPath = "/x" }, false},
+		{"another mount path", func(to *secret.Target) { to.MountPath = "/x" }, true},
+		{"another Region", func(to *secret.Target) { to.Region = "eu-west-3" }, false},
 		{"another session name", func(to *secret.Target) { to.Session.Name = "other.payments.aws-iam-app" }, true},
 		{"another duration", func(to *secret.Target) { to.Session.Duration = 2 * time.Hour }, true},
 		{"another label", func(to *secret.Target) { to.Labels = map[string]string{"team": "x"} }, true},

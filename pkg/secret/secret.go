@@ -3,6 +3,7 @@
 package secret
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -79,6 +80,12 @@ type Files struct {
 	Annotations map[string]string
 }
 
+// At returns the settings with another mount path, unless it is empty.
+func (f Files) At(mountPath string) Files {
+	f.MountPath = cmp.Or(mountPath, f.MountPath)
+	return f
+}
+
 func (t Target) owners() []metav1.OwnerReference {
 	if t.Owner == nil {
 		return nil
@@ -150,7 +157,7 @@ func (f Files) data(r role.ARN, c credentials.Credentials) map[string][]byte {
 		keys.Expire:             []byte(timestamp(c.Expires)),
 		keys.RoleARN:            []byte(arn),
 		keys.Credentials:        credentialsFile(c),
-		keys.CredentialsProcess: []byte("[default]\n" + f.processLine()),
+		keys.CredentialsProcess: []byte(processStart + f.MountPath + processEnd),
 		keys.CredentialsJSON: encode(processCredentials{
 			Version: 1, AccessKeyId: c.AccessKeyID,
 			SecretAccessKey: c.SecretAccessKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
@@ -193,12 +200,15 @@ func (f Files) config() []byte {
 	if f.Region != "" {
 		text += "region = " + f.Region + "\n"
 	}
-	return []byte(text + "sts_regional_endpoints = regional\n" + f.processLine())
+	return []byte(text + "sts_regional_endpoints = regional\n" + processLine + f.MountPath + processEnd)
 }
 
-func (f Files) processLine() string {
-	return "credential_process = cat " + f.MountPath + "/" + keys.CredentialsJSON + "\n"
-}
+// credentials.process is processStart, the mount path and processEnd.
+const (
+	processStart = "[default]\n" + processLine
+	processLine  = "credential_process = cat "
+	processEnd   = "/" + keys.CredentialsJSON + "\n"
+)
 
 // timestamp returns a time in the one format that all AWS SDKs read: UTC, whole seconds, suffix Z.
 func timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -227,17 +226,14 @@ func (o *options) validateNames() error {
 	if !clusterNameForm.MatchString(o.clusterName) {
 		return fmt.Errorf("--cluster-name=%q is not a name of 1 to 128 letters, digits and _.:/=+@-", o.clusterName)
 	}
-	if !mountPathForm.MatchString(o.mountPath) || path.Clean(o.mountPath) != o.mountPath {
-		return fmt.Errorf("--mount-path=%q is not an absolute path of letters, digits and ._/-, such as /meta/aws-iam", o.mountPath)
+	if err := request.CheckMountPath(o.mountPath); err != nil {
+		return fmt.Errorf("--mount-path=%q is %w", o.mountPath, err)
 	}
 	return o.validateAddresses()
 }
 
 // clusterNameForm matches the valid values of a session tag. Source: the API reference of STS, Tag.
 var clusterNameForm = regexp.MustCompile(`^[\w.:/=+@-]{1,128}$`)
-
-// mountPathForm rejects characters that the shell of a credential_process would interpret.
-var mountPathForm = regexp.MustCompile(`^/[A-Za-z0-9._/-]+$`)
 
 func (o *options) validateAddresses() error {
 	for name, address := range map[string]string{"metrics-bind-address": o.metricsAddress, "health-probe-bind-address": o.healthAddress} {

@@ -141,6 +141,8 @@ func TestValidate_Errors(t *testing.T) {
 		{"a slash at the end of the mount path", []string{"--mount-path=/meta/aws-iam/"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"a mount path with ..", []string{"--mount-path=/meta/../aws-iam"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"the root as mount path", []string{"--mount-path=/"}, []string{"--mount-path", "/meta/aws-iam"}},
+		{"a mount path that a shell would split", []string{"--mount-path=/meta;id"}, []string{"--mount-path", "/meta/aws-iam"}},
+		{"a long mount path", []string{"--mount-path=/" + strings.Repeat("x", 256)}, []string{"--mount-path", "256"}},
 		{"no mount path", []string{"--mount-path="}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"a home directory as mount path", []string{"--mount-path=~/.aws"}, []string{"--mount-path", "/meta/aws-iam"}},
 		{"a mount path with white space", []string{"--mount-path=/my files"}, []string{"--mount-path", "/meta/aws-iam"}},

@@ -184,7 +184,7 @@ func TestSchema_RefusesWhatTheProgramRefuses(t *testing.T) {
 		invalid     []string
 	}{
 		{"", "--cluster-name=%s", []string{"prod", "eu_1:/=+@-.", strings.Repeat("a", 128)}, []string{"", "a b", "a,b", strings.Repeat("a", 129)}},
-		{"", "--mount-path=%s", []string{"/meta/aws-iam", "/.aws/..x/a.b"}, []string{"", "/", "meta", "/meta/", "/meta//aws", "/meta/../aws", "/meta/.", "/..", "/my files"}},
+		{"", "--mount-path=%s", []string{"/meta/aws-iam", "/.aws/..x/a.b"}, []string{"", "/", "meta", "/meta/", "/meta//aws", "/meta/../aws", "/meta/.", "/..", "/my files", "/" + strings.Repeat("a", 256)}},
 		{"flags: {namespace: ['%s']}", "--namespace=%s", []string{"payments", strings.Repeat("a", 63)}, []string{"Payments", "a.b", "-a", strings.Repeat("a", 64)}},
 		{
 			"", "--base-role-arn=%s",

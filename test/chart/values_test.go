@@ -207,7 +207,7 @@ flags: {mount-path: /meta/aws, namespace: [kube-system]}
 		"Deployment spec template spec containers 0 image":                 `"registry.example.org/it@sha256:` + strings.Repeat("0a", 32) + `"`,
 		"Deployment spec template spec containers 0 imagePullPolicy":       `"Always"`,
 		"Deployment spec template spec containers 0 args": `["--leader-elect","--metrics-bind-address=:9100","--health-probe-bind-address=:9101",` +
-			`"--seed-secret=kube-system/aws-iam-kube-aws-iam-controller","--service-account-identity=web-identity","--mount-path=/meta/aws","--namespace=kube-system"]`,
+			`"--seed-secret=$(POD_NAMESPACE)/aws-iam-kube-aws-iam-controller","--service-account-identity=web-identity","--mount-path=/meta/aws","--namespace=kube-system"]`,
 		"Deployment spec template spec containers 0 env 3":            `{"name":"GOMEMLIMIT","value":"900MiB"}`,
 		"Deployment spec template spec containers 0 ports":            `[{"containerPort":9100,"name":"metrics"},{"containerPort":9101,"name":"health"}]`,
 		"Deployment spec template spec containers 0 resources limits": `{"memory":"1Gi"}`,

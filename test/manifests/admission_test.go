@@ -428,11 +428,11 @@ func (c *cluster) testSecretWrites(t *testing.T) {
 	})
 }
 
-// testOtherController configures the policies for another ServiceAccount, as
-// admission/secrets/kustomization.yaml shows it, and then takes it back.
+// testOtherController configures the policies for another ServiceAccount in another namespace, and
+// then takes it back.
 func (c *cluster) testOtherController(t *testing.T) {
 	label := map[string]string{"heritage": name}
-	c.apply(t, overlay(t, "admission/secrets", 0, strings.NewReplacer("<namespace>", elsewhere, "<name>", "other")))
+	c.apply(t, policiesOf(renderElsewhere(t, "other", "overlays/seed")))
 	other := c.may(t, "system:serviceaccount:elsewhere:other", edit)
 	former := c.as(t, c.serviceAccount(t, name))
 	eventually(t, "both policies know it", func() bool {

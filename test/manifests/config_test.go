@@ -61,6 +61,7 @@ func TestManifests(t *testing.T) {
 	t.Run("Lease of some namespaces", c.testLease)
 	t.Run("components", c.testComponents)
 	t.Run("web identity for each ServiceAccount", c.testWebIdentity)
+	t.Run("another namespace", c.testNamespace)
 	t.Run("installer", c.testInstaller) // the last: it installs injection, too
 }
 

@@ -98,10 +98,10 @@ func (c *cluster) testOverlay(t *testing.T, overlay string, known []string) {
 // --seed-secret, and no other.
 func (c *cluster) checkAdoption(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
-	seed := ""
+	seed, ownNamespace := "", strings.NewReplacer("$(POD_NAMESPACE)", namespace) // as the kubelet expands it
 	for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
 		if value, ok := strings.CutPrefix(arg, "--seed-secret="); ok {
-			seed = strings.TrimPrefix(value, namespace+"/")
+			seed = strings.TrimPrefix(ownNamespace.Replace(value), namespace+"/")
 		}
 	}
 	as := c.impersonate(t, "system:serviceaccount:"+namespace+":kube-aws-iam-controller", "system:serviceaccounts", "system:authenticated")

@@ -90,8 +90,14 @@ func (c *cluster) testRights(t *testing.T) {
 	}
 }
 
-// serviceAccount is a user who is for the API server what a pod of this ServiceAccount is.
+// serviceAccount is serviceAccountIn for the namespace of the controller.
 func (c *cluster) serviceAccount(t *testing.T, name string) *envtest.AuthenticatedUser {
+	t.Helper()
+	return c.serviceAccountIn(t, namespace, name)
+}
+
+// serviceAccountIn is a user who is for the API server what a pod of this ServiceAccount is.
+func (c *cluster) serviceAccountIn(t *testing.T, namespace, name string) *envtest.AuthenticatedUser {
 	t.Helper()
 	user, err := c.env.AddUser(envtest.User{
 		Name:   "system:serviceaccount:" + namespace + ":" + name,

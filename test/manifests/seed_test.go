@@ -41,7 +41,7 @@ func (c *cluster) testSeedDelete(t *testing.T) {
 		rbacv1.PolicyRule{APIGroups: []string{v1.GroupVersion.Group}, Resources: []string{v1.Resource}, Verbs: []string{"assume"}})
 	judge(t, []try{{"without a seed, none is kept", "", deletes(editor, seed)}})
 
-	c.apply(t, overlay(t, "admission/secrets", 1, strings.NewReplacer("<namespace>", guarded, "<name>", "seed")))
+	c.apply(t, overlay(t, "admission/secrets", 0, strings.NewReplacer("<namespace>", guarded, "<name>", "seed")))
 	judge(t, []try{
 		{"an editor deletes it refused", seedDelete, deletes(editor, seed)},
 		{"an editor deletes all refused", seedDelete, deletesAll(editor, guarded)},
@@ -78,7 +78,7 @@ func (c *cluster) testNamespaceDeletion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.apply(t, overlay(t, "admission/secrets", 1, strings.NewReplacer("<namespace>", leaving, "<name>", "seed")))
+	c.apply(t, overlay(t, "admission/secrets", 0, strings.NewReplacer("<namespace>", leaving, "<name>", "seed")))
 	controller := c.kubernetes(t, "namespace-controller")
 	eventually(t, "the policy is in force", func() bool { return refusal(t, deletesAll(controller, leaving)(t.Context())) != "" })
 	if err := c.Delete(t.Context(), namespace); err != nil {

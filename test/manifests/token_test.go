@@ -159,11 +159,10 @@ func (c *cluster) testAudiences(t *testing.T, controller client.Client, app *cor
 	})
 }
 
-// testOtherTokenController configures the policy for another ServiceAccount, as the component's
-// comment shows it.
+// testOtherTokenController configures the policy for another ServiceAccount in another namespace.
 func (c *cluster) testOtherTokenController(t *testing.T, former client.Client, app *corev1.ServiceAccount) {
 	t.Helper()
-	c.apply(t, c.patched(t, 1, strings.NewReplacer("<namespace>", elsewhere, "<name>", "other")))
+	c.apply(t, policiesOf(renderElsewhere(t, "other", "default", webIdentity)))
 	other := c.may(t, "system:serviceaccount:elsewhere:other", "cluster-admin")
 	own := c.createServiceAccount(t, elsewhere, "other")
 	eventually(t, "the former is not limited", func() bool { return refusal(t, requests(former, app)(t.Context())) == "" })

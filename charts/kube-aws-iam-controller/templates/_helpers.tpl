@@ -1,18 +1,19 @@
 {{/* Manifests that make generate copied from config, with values filled in: (list $ "files/rbac/*.yaml"). */}}
 {{- define "copies" -}}
 {{- $ := index . 0 }}
-{{- $seed := dict "namespace" "" "name" "" }}
+{{- $seed := "" }}
 {{- if eq $.Values.aws.identity "seed" }}
-{{- $seed = dict "namespace" $.Release.Namespace "name" (include "volume" $ | fromYaml).source.secret.secretName }}
+{{- $seed = (include "volume" $ | fromYaml).source.secret.secretName }}
 {{- end }}
 {{- range $path, $_ := $.Files.Glob (index . 1) }}
 ---
 {{ $.Files.Get $path |
   replace "namespace: kube-system" (printf "namespace: %q" $.Release.Namespace) |
-  replace "system:serviceaccount:kube-system:kube-aws-iam-controller" (printf "system:serviceaccount:%s:kube-aws-iam-controller" $.Release.Namespace) |
+  replace "'system:serviceaccount:kube-system:' + " (printf "'system:serviceaccount:%s:' + " $.Release.Namespace) |
+  replace "expression: \"'kube-system'\"" (printf "expression: \"'%s'\"" $.Release.Namespace) |
   replace "name: baseRoleARN\n    expression: \"''\"" (printf "name: baseRoleARN\n    expression: \"'%s'\"" (index $.Values.flags "base-role-arn" | default "")) |
   replace "name: ignored\n    expression: \"[]\"" (printf "name: ignored\n    expression: \"%s\"" ($.Values.admission.ignoredSecrets | empty | ternary "[]" (printf "['%s']" (join "', '" $.Values.admission.ignoredSecrets)))) |
-  replace "expression: \"'/'\"" (printf "expression: \"'%s/%s'\"" $seed.namespace $seed.name) |
+  replace "expression: \"'/'\"" (printf "expression: \"'/%s'\"" $seed) |
   replace "expression: \"['sts.amazonaws.com']\"" (printf "expression: \"['%s']\"" (join "', '" $.Values.webIdentityAudiences)) |
   replace "resourceNames:\n  - kube-aws-iam-controller\n  resources:\n  - leases" (printf "resourceNames:\n  - %s\n  resources:\n  - leases" (include "lease" $)) }}
 {{- end }}

@@ -163,6 +163,14 @@ bin/e2e/clock.tar: $(BIN)/image | bin/e2e
 bin/e2e:
 	@mkdir -p $@
 
+# What docs/programs.md says. It downloads and builds for long, so it is not part of other checks, and
+# neither are its modules.
+.PHONY: programs
+programs: | $(BIN) ## Run programs such as Hadoop, Loki and Velero with the files of a Secret that is renewed (RUN=loki picks one)
+	@test/e2e/sdks.sh bin/programs test/programs
+	@$(COMPILE) -o bin/credentials-endpoint ./cmd/credentials-endpoint
+	@moto=$$(test/e2e/moto/install.sh) && go run ./test/programs --moto "$$moto" --run "$(RUN)"
+
 .PHONY: reproduce
 reproduce: image ## Require that the same commit makes the same container image, byte for byte
 	@hack/image/reproduce.sh "$(IMAGE_FILE)" IMAGE="$(IMAGE)" PLATFORMS="$(PLATFORMS)" VERSION="$(VERSION)" \

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# sdks.sh folder: builds every program of test/sdk into the user's cache folder, once, and links
-# them from the folder. One whose toolchain is missing is skipped and named, which fails in CI.
+# sdks.sh folder [sources]: builds every program of test/sdk, or of other sources, into the user's
+# cache folder, once, and links them from the folder. One whose toolchain is missing is skipped and
+# named, which fails in CI.
 set -euo pipefail
 
 links=$1
-sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../test/sdk" && pwd)
+sources=$(cd "${2:-$(dirname "${BASH_SOURCE[0]}")/../sdk}" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/kube-aws-iam-controller/sdks
 
 rm -rf "$links"
 mkdir -p "$links" "$cache"
-# Programs in Rust have libraries in common, which take minutes to build.
+# Programs in Rust have libraries in common, which take minutes to build. Another run can be at work
+# beside this one.
 if [[ -z ${CARGO_TARGET_DIR:-} ]]; then
-	export CARGO_TARGET_DIR=$cache/cargo
+	CARGO_TARGET_DIR=$(mktemp -d "$cache/cargo.XXXXXX")
+	export CARGO_TARGET_DIR
 	trap 'rm -rf "$CARGO_TARGET_DIR"' EXIT
 fi
 skipped=()
@@ -20,7 +23,7 @@ for source in "$sources"/*/; do
 	sum=$(cd "$source" && find -L . ../machine.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum | cksum | tr -d ' ')
 	folder=$cache/$name-$sum
 	if [[ ! -d $folder ]]; then
-		echo "Building test/sdk/$name (once)" >&2
+		echo "Building test/${sources##*/}/$name (once)" >&2
 		partial=$cache/$name.partial
 		rm -rf "$partial"
 		mkdir "$partial"

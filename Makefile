@@ -138,7 +138,7 @@ E2E_RUN = $(if $(RUN),(?i)$(RUN))
 
 .PHONY: e2e
 e2e: e2e-setup ## Test the image on a real node with real SDKs (root, Debian or Ubuntu; RUN=promise picks tests, DOCS=docs keeps figures)
-	@E2E_DOCS="$(DOCS)" go test -tags e2e -v -count=1 -timeout 90m ./test/e2e -run '$(or $(E2E_RUN),^Test(Endpoint|FileMode|Moto|Promise|SDKs))'
+	@E2E_DOCS="$(DOCS)" go test -tags e2e -v -count=1 -timeout 90m ./test/e2e -run '$(or $(E2E_RUN),^Test(Endpoint|FileMode|Moto|Promise|SDKs|Secret))'
 
 # What the tests need, in bin/e2e. Kubernetes is built as the cluster needs it, so it is not that of
 # KUBEBUILDER_ASSETS. The image has the name that config/default gives it.

@@ -41,7 +41,7 @@ type testEnv struct {
 }
 
 // wholeRun is the pattern of tests' names that make e2e has without RUN.
-const wholeRun = "^Test(Endpoint|FileMode|Moto|Promise|SDKs)"
+const wholeRun = "^Test(Endpoint|FileMode|Moto|Promise|SDKs|Secret)"
 
 // shared is used by every test, through startEnv.
 var shared *testEnv

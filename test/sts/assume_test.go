@@ -272,3 +272,22 @@ func TestAddSession_RejectsAnARNThatIsNoRole(t *testing.T) {
 		t.Error("a session of no role")
 	}
 }
+
+// With the longest token of STS, a session is as good as any.
+func TestSetTokenSize(t *testing.T) {
+	srv := start(t)
+	srv.SetTokenSize(4096)
+	out := assume(t, user(srv), request())
+	if n := len(*out.Credentials.SessionToken); n != 4096 || *out.SessionTokenSize != 4096 || *out.SessionTokenUtilization != 100 {
+		t.Errorf("a token of %d bytes, %d said, %d %%", n, *out.SessionTokenSize, *out.SessionTokenUtilization)
+	}
+	if _, err := client(srv, keysOf(out.Credentials)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); err != nil {
+		t.Error(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the size can change while sessions have tokens of another one")
+		}
+	}()
+	srv.SetTokenSize(1024)
+}

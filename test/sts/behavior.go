@@ -146,6 +146,17 @@ func (s *Server) SetSessionLifetime(d time.Duration) {
 	s.configure(func(o *behavior) { o.lifetime = d })
 }
 
+// SetTokenSize makes every session token n bytes long, at most the 4,096 that STS can return, as
+// session policies and tags make them longer. It must be called before the first session begins.
+func (s *Server) SetTokenSize(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > maxToken || s.keys.sessions > 0 {
+		panic("sts: the size of session tokens cannot become " + strconv.Itoa(n))
+	}
+	s.keys.tokenSize = n
+}
+
 // SetFault makes every later call fail with f, until SetFault(NoFault), or only those of some
 // operations.
 func (s *Server) SetFault(f Fault, operations ...string) {

@@ -66,6 +66,8 @@ type keyring struct {
 	sessions uint64 // number of temporary keys
 	known    map[string]*key
 	swept    time.Time
+	// tokenSize is the size of all session tokens, in bytes; if it is 0, their sizes differ.
+	tokenSize int
 }
 
 func newKeyring(seed []byte) keyring {
@@ -133,25 +135,34 @@ func (r keyring) secrets() iter.Seq[string] {
 const tokenHead = "!\n\torigin_ec"
 
 // derive returns the n-th credentials of a kind, in the forms of AWS: 16 characters of base32 after
-// the prefix, a secret of 40 characters of base64, a token of base64 with 600 to 900 characters.
+// the prefix, a secret of 40 characters of base64, a token of base64 with tokenSize or, if that is
+// 0, 600 to 900 characters.
 func (r *keyring) derive(prefix string, n uint64) Keys {
 	stream := sha3.NewSHAKE256()
 	_, _ = stream.Write(r.seed)
 	_, _ = stream.Write([]byte(prefix))
 	_, _ = stream.Write(binary.BigEndian.AppendUint64(nil, n))
 
-	var random [10 + 30 + 1 + 660]byte
+	var random [10 + 30 + 1]byte
 	_, _ = stream.Read(random[:])
 	keys := Keys{
 		AccessKeyID:     prefix + base32.StdEncoding.EncodeToString(random[:10]),
 		SecretAccessKey: base64.StdEncoding.EncodeToString(random[10:40]),
 	}
 	if prefix == sessionKeyPrefix {
-		length := 440 + int(random[40])%200
-		token := append([]byte(tokenHead), random[41:41+length]...)
+		token := make([]byte, base64.StdEncoding.DecodedLen(r.sizeOf(random[40])))
+		_, _ = stream.Read(token[copy(token, tokenHead):])
 		keys.SessionToken = base64.StdEncoding.EncodeToString(token)
 	}
 	return keys
+}
+
+// sizeOf returns the size of a session token, a multiple of four. random is different for each.
+func (r *keyring) sizeOf(random byte) int {
+	if r.tokenSize > 0 {
+		return r.tokenSize
+	}
+	return 604 + int(random)%67*4
 }
 
 // uniqueID returns the identifier that IAM assigns to a user or role: a prefix and 17 characters,

@@ -32,6 +32,9 @@ const (
 	// startTimeout is how long etcd and the API server can take each; envtest waits for both in
 	// this order. Its own 20 s are too few for a busy machine.
 	startTimeout = "5m"
+	// tokenSize is the size of all session tokens, in bytes: the longest that STS returns, so that
+	// every SDK reads files of that size. Source: the API reference of STS, AssumeRole.
+	tokenSize = 4096
 )
 
 // Config says what a Node is made of.
@@ -114,6 +117,7 @@ func (n *Node) startControlPlane(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.STS.SetTokenSize(tokenSize)
 	n.Kubeconfig, err = n.Sandbox.Kubeconfig("admin", "system:masters")
 	return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.crt"), n.Admin.CAData, 0o600))
 }

@@ -665,24 +665,9 @@ func overlay(t *testing.T, folder string, number int, values *strings.Replacer) 
 	if number >= len(patches) {
 		t.Fatalf("%s shows %d patches", folder, len(patches))
 	}
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := t.TempDir()
-	base, err := filepath.Rel(made, filepath.Join(here, folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	kustomization := "resources: [" + base + "]\npatches:\n" + values.Replace(patches[number])
-	if err := os.WriteFile(filepath.Join(made, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	built, err := filepath.Rel(here, made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return render(t, built)
+	return renderAbove(t, func(config string) string {
+		return "resources: [" + config + "/" + folder + "]\npatches:\n" + values.Replace(patches[number])
+	})
 }
 
 // shown is the YAML that the comment of a folder's kustomization.yaml shows.

@@ -86,17 +86,8 @@ func foldersOf(t *testing.T, parent string) (folders []string) {
 // testNamespace installs everything into another namespace with kubectl, and has the controller of
 // that namespace, and no other, write Secrets and take the seed.
 func (c *cluster) testNamespace(t *testing.T) {
-	here, err := filepath.Abs(".")
+	made, err := filepath.Abs(writeAbove(t, func(config string) string { return inNamespace(t, config, "roles", "overlays/seed", webIdentity) }))
 	if err != nil {
-		t.Fatal(err)
-	}
-	made := t.TempDir()
-	config, err := filepath.Rel(made, here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := inNamespace(t, config, "roles", "overlays/seed", webIdentity)
-	if err := os.WriteFile(filepath.Join(made, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	defer c.restore(t, renderElsewhere(t, "roles", "overlays/seed", webIdentity))

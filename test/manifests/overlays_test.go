@@ -189,9 +189,15 @@ func assumeRole(t *testing.T, overlay string) []*unstructured.Unstructured {
 	})
 }
 
-// renderAbove builds a kustomization of a user's own, in a folder of its own. Its text is made from
-// the path to config/.
+// renderAbove builds a kustomization of a user's own.
 func renderAbove(t *testing.T, kustomization func(config string) string) []*unstructured.Unstructured {
+	t.Helper()
+	return render(t, writeAbove(t, kustomization))
+}
+
+// writeAbove writes a kustomization of a user's own to a folder of its own, and returns the path
+// from config/ to it. Its text is made from the path to config/.
+func writeAbove(t *testing.T, kustomization func(config string) string) (folder string) {
 	t.Helper()
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -209,7 +215,7 @@ func renderAbove(t *testing.T, kustomization func(config string) string) []*unst
 	if err != nil {
 		t.Fatal(err)
 	}
-	return render(t, built)
+	return built
 }
 
 // restore deletes what an overlay has and config/default has not, and applies that again.

@@ -49,27 +49,31 @@ func (r *Request) readMountPath(annotations map[string]string) (problem string) 
 // not known where the files belong.
 func (r Request) WarningsFor(decider Request, mountPath string) []Warning {
 	at := cmp.Or(decider.MountPath, mountPath)
-	isMoved, mismatch := at != mountPath, r.atDefault && at != mountPath
+	elsewhere := r.atDefault && at != mountPath
 	var hold []Warning
 	for _, w := range r.warnings {
 		switch {
-		case w.unlessKeys && decider.Keys:
-		case w.Reason != MountPathMismatch:
-			hold = append(hold, w)
-		case decider.invalid != "":
-		case slices.Contains(strings.Split(w.unlessAt, ":"), at):
-		case isMoved: // its note names the default
-			mismatch = true
+		case !w.holds(&decider, at):
+		case w.Reason == MountPathMismatch && at != mountPath: // its note names the default
+			elsewhere = true
 		default:
 			hold = append(hold, w)
 		}
 	}
-	if mismatch && decider.invalid == "" {
+	if elsewhere && decider.invalid == "" {
 		hold = append(hold, Warning{Reason: MountPathMismatch, Note: fmt.Sprintf(
 			"a container has the files of Secret %s elsewhere than in %s, where its %s looks for them because of the annotation %s on %s: mount it there",
 			quoted(r.Secret), quoted(at), keys.CredentialsProcess, MountPathAnnotation, r.annotated())})
 	}
 	return hold
+}
+
+// holds reports whether a Warning holds for a Secret whose files name the mount path at.
+func (w *Warning) holds(decider *Request, at string) bool {
+	if w.Reason != MountPathMismatch {
+		return !w.unlessKeys || !decider.Keys
+	}
+	return decider.invalid == "" && !slices.Contains(strings.Split(w.unlessAt, ":"), at)
 }
 
 // annotated returns the object whose annotations choose what is in the Secret that a pod asks for.

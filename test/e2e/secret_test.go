@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -30,9 +31,7 @@ func (e *testEnv) createAccount(tb testing.TB, name string, annotations map[stri
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{
 		request.RoleAnnotation: name,
 	}}}
-	for key, value := range annotations {
-		account.Annotations[key] = value
-	}
+	maps.Copy(account.Annotations, annotations)
 	e.check(tb, e.client.Create(e.ctx, account))
 	tb.Cleanup(func() {
 		if err := e.client.Delete(e.ctx, account); err != nil {

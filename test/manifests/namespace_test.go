@@ -19,13 +19,11 @@ func inNamespace(t *testing.T, config, serviceAccount, folder string, components
 	t.Helper()
 	text := strings.NewReplacer("../kube-aws-iam-controller/config", config, "overlays/seed", folder, "namespace: aws-iam", "namespace: "+elsewhere).
 		Replace(shown(t, "transformers/namespace"))
-	if len(components) > 0 {
-		text += "components:\n"
+	all := make([]string, len(components))
+	for i, component := range components {
+		all[i] = config + "/" + component
 	}
-	for _, component := range components {
-		text += "- " + config + "/" + component + "\n"
-	}
-	return text + "patches:\n- target: {kind: ServiceAccount, name: " + name + "}\n  options: {allowNameChange: true}\n" +
+	return text + "components: [" + strings.Join(all, ", ") + "]\npatches:\n- target: {kind: ServiceAccount, name: " + name + "}\n  options: {allowNameChange: true}\n" +
 		"  patch: |\n    - {op: replace, path: /metadata/name, value: " + serviceAccount + "}\n"
 }
 
@@ -54,7 +52,6 @@ func TestNamespace_IsTheOnlyParameter(t *testing.T) {
 	}
 	for _, folder := range append(foldersOf(t, "overlays"), "default") {
 		t.Run(folder, func(t *testing.T) {
-			t.Parallel()
 			for _, object := range renderElsewhere(t, "other", folder, components...) {
 				text, err := object.MarshalJSON()
 				if err != nil {

@@ -15,7 +15,7 @@ import (
 
 func readDoc(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../docs", name)) //nolint:gosec // names are in these files
+	text, err := os.ReadFile(filepath.Join("..", "docs", name)) //nolint:gosec // names are in these files
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestTroubleshooting_CommandsWork(t *testing.T) {
 	controller := c.run(t, []string{"--leader-elect", "--metrics-bind-address=0", "--health-probe-bind-address=0"})
 	for _, secret := range []string{"aws-iam.orders", "reports"} {
 		controller.eventually(t, "Secret "+secret, func() bool {
-			return c.Client.Get(t.Context(), client.ObjectKey{Namespace: "payments", Name: secret}, &corev1.Secret{}) == nil
+			return c.Get(t.Context(), client.ObjectKey{Namespace: "payments", Name: secret}, &corev1.Secret{}) == nil
 		})
 	}
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,16 +59,20 @@ func TestUpstream(t *testing.T) {
 // kubectl runs a command of kubectl with files of the documents.
 func (u *upstream) kubectl(t *testing.T, command string, files ...string) {
 	t.Helper()
-	line := "kubectl " + command
+	words := []string{"kubectl", command}
 	for _, file := range files {
-		line += " --filename " + filepath.Join(u.documents, file)
+		words = append(words, "--filename", filepath.Join(u.documents, file))
 	}
-	u.shell(t, u.kubeconfig, line)
+	u.shell(t, u.kubeconfig, strings.Join(words, " "))
 }
 
 // testDeployment installs config/default over upstream's controller: nothing of that is left.
 func (u *upstream) testDeployment(t *testing.T) {
-	u.shell(t, u.kubeconfig, "kubectl apply --kustomize "+filepath.Join(filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(u.documents)))), "config/default"))
+	config, err := filepath.Abs("default") // tests run in config/
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.shell(t, u.kubeconfig, "kubectl apply --kustomize "+config)
 	var got, want appsv1.Deployment
 	u.get(t, &got, namespace, name)
 	for _, object := range render(t, "default") {
@@ -100,6 +105,7 @@ func (u *upstream) asNew(t *testing.T, object *unstructured.Unstructured) *appsv
 
 // testExample gives the namespace the right to the role of its AWSIAMRole.
 func (u *upstream) testExample(t *testing.T, controller *process) {
+	t.Helper()
 	resource := func() *v1.AWSIAMRole { return u.awsIAMRole(t, "my-app-iam-role") }
 	controller.eventually(t, "the AWSIAMRole says that the right is missing", func() bool {
 		return slices.ContainsFunc(resource().Status.Conditions, func(c metav1.Condition) bool {
@@ -119,6 +125,7 @@ func (u *upstream) testExample(t *testing.T, controller *process) {
 // testEndToEnd creates the pod first. Its Secret has the name of a role, so the pod needs a right
 // that names the AWSIAMRole, which the refusal says.
 func (u *upstream) testEndToEnd(t *testing.T, controller *process) {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(u.documents, "e2e-pod.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -77,6 +77,7 @@ func TestSecret_TwoRolesInOneContainer(t *testing.T) {
 	e.createAccount(t, "second", map[string]string{request.MountPathAnnotation: second})
 	pod := p.pod("two-roles", "aws-iam-first", e.STS.URL)
 	pod.Spec.ServiceAccountName = "second"
+	pod.Labels = map[string]string{request.InjectLabel: "false"} // which is for one Secret, in one place
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "second", VolumeSource: corev1.VolumeSource{
 		Secret: &corev1.SecretVolumeSource{SecretName: accountPrefix + "second"},
 	}})

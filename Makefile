@@ -222,6 +222,14 @@ tidy: ## Bring every module's go.mod and go.sum up to date
 verify: $(BIN)/controller-gen $(BIN)/crd-ref-docs $(BIN)/golangci-lint $(BIN)/kustomize ## Check that all of the above is done, that manifests build, that comments and texts keep to the style
 	@hack/verify.sh
 
+# Tools with dependencies that those of hack/tools do not agree with.
+export GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+export ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what ships (needs vuln.go.dev)
+	@hack/vuln.sh .
+
 .PHONY: clean
 clean: ## Remove bin/ (the API server for tests stays in the user's cache folder)
 	rm -rf bin

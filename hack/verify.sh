@@ -43,6 +43,7 @@ manifests() {
 
 check "generated code and manifests, format and go.mod are up to date" regenerated
 check "every kustomization builds" manifests
+check "the workflows are valid" go run "$ACTIONLINT"
 check "the checks of comments and words find what they look for" hack/prose/test.sh
 check "comments are at most 100 columns wide" hack/prose/check.sh width
 check "words are plain" hack/prose/check.sh words

@@ -18,7 +18,7 @@ COVERAGE ?= 90
 
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
-MODULES  := . test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2 test/sdk/minio-go
+MODULES  := . cmd/kubectl-aws_iam test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2 test/sdk/minio-go
 
 # The chart, and what it has from config/: copies, as kustomize's folders are the source.
 CHART  := charts/kube-aws-iam-controller
@@ -49,6 +49,11 @@ COMPILE := go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(
 .PHONY: build
 build: ## Build the controller into bin/
 	$(COMPILE) -o $(PROGRAM) ./cmd/kube-aws-iam-controller
+
+.PHONY: plugin
+plugin: ## Build the kubectl plugin into bin/, with its completion: put both into a folder of PATH
+	cd cmd/kubectl-aws_iam && $(COMPILE) -o $(BIN)/kubectl-aws_iam .
+	install -m 755 cmd/kubectl-aws_iam/kubectl_complete-aws_iam $(BIN)/
 
 .PHONY: run
 run: ## Run the controller against the current kubeconfig (ARGS="--flags")
@@ -98,6 +103,7 @@ test: ## Run all tests, against a real API server
 	@go -C hack/image test -count=1 ./...
 	@go -C hack/localapi/prebuilt test -count=1 ./...
 	@go -C test/sdk/go-v1 test -count=1 ./...
+	@$(FOR_TESTS) go -C cmd/kubectl-aws_iam test -count=1 ./... # it reads what the controller's module has
 	@$(WITH_API) REQUIRE_API_SERVER=1 go -C test/chart test -count=1 ./... # what it reads lies outside of its module, where go sees no change
 
 # All that the API server evaluates, on the newest release beside the one of make test. What a
@@ -197,6 +203,7 @@ fmt: $(BIN)/golangci-lint ## Format all Go code
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Lint all Go code, and check that packages import only what they may
 	$(BIN)/golangci-lint run
+	cd cmd/kubectl-aws_iam && $(BIN)/golangci-lint run
 	cd test/chart && $(BIN)/golangci-lint run
 	go vet ./...
 	cd hack/image && $(BIN)/golangci-lint run

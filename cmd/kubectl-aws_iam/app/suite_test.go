@@ -1,0 +1,225 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kube-aws-iam-controller/test/env"
+)
+
+// suite is the API server, the STS double and the controller that all tests share.
+var suite struct {
+	*env.Sandbox
+
+	// admin is the kubeconfig of an administrator.
+	admin      string
+	controller *env.Controller
+	// seen is all that the plugin printed, and read from the API server.
+	seen buffer
+}
+
+func TestMain(m *testing.M) { os.Exit(runMain(m)) }
+
+func runMain(m *testing.M) (code int) {
+	if err := os.Chdir("../../.."); err != nil { // where test/env finds the manifests
+		return fail(err)
+	}
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return m.Run() // newNamespace skips the tests that need an API server
+	}
+	dir, err := os.MkdirTemp("", "plugin-")
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() {
+		if suite.controller != nil {
+			_ = suite.controller.Stop()
+		}
+		if suite.Sandbox != nil {
+			_ = suite.Stop()
+		}
+	}()
+	if err := start(dir); err != nil {
+		return fail(err)
+	}
+	code = m.Run()
+	for issued := range suite.STS.IssuedSecrets() {
+		if seen := suite.seen.String(); strings.Contains(seen, issued) || strings.Contains(seen, base64.StdEncoding.EncodeToString([]byte(issued))) {
+			return fail(fmt.Errorf("a secret was printed or read: look for its end, %q", issued[len(issued)-4:]))
+		}
+	}
+	return code
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// start starts what is shared. The controller runs outside of the cluster, with the rights of
+// config/rbac.
+func start(dir string) (err error) {
+	if err := env.Isolate(dir); err != nil {
+		return err
+	}
+	if suite.Sandbox, err = env.Start(dir, nil); err != nil {
+		return err
+	}
+	if suite.admin, err = suite.Kubeconfig("admin", "system:masters"); err != nil {
+		return err
+	}
+	if err := suite.Create(context.Background(), "config/rbac"); err != nil {
+		return err
+	}
+	kubeconfig, err := suite.Kubeconfig("system:serviceaccount:kube-system:kube-aws-iam-controller", "system:serviceaccounts", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	binary := filepath.Join(dir, "controller")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/kube-aws-iam-controller")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	suite.controller, err = suite.StartController(binary, "controller", kubeconfig, "--leader-elect", "--cluster-name=test", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	return err
+}
+
+// namespace is a namespace of one test.
+type namespace struct {
+	*testing.T
+
+	name string
+	// kubeconfig is that of the plugin's user.
+	kubeconfig string
+	// now is the plugin's clock.
+	now func() time.Time
+}
+
+// newNamespace creates a namespace, in which the plugin's user is an administrator.
+func newNamespace(t *testing.T) *namespace {
+	t.Helper()
+	env.RequireAPIServer(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	n := &namespace{T: t, kubeconfig: suite.admin, now: time.Now}
+	n.create(ns)
+	n.name = ns.Name
+	return n
+}
+
+func (n *namespace) must(err error) {
+	n.Helper()
+	if err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n *namespace) create(objects ...client.Object) {
+	n.Helper()
+	for _, o := range objects {
+		n.must(suite.Cluster.Create(n.Context(), o))
+	}
+}
+
+// as returns the same namespace for another user of the plugin, who has no rights but those that
+// tests give to the group.
+func (n *namespace) as(user string, groups ...string) *namespace {
+	n.Helper()
+	kubeconfig, err := suite.Kubeconfig(n.name+"-"+user, groups...)
+	n.must(err)
+	other := *n
+	other.kubeconfig = kubeconfig
+	return &other
+}
+
+// await polls until a condition is true.
+func (n *namespace) await(what string, condition func() (bool, error)) {
+	n.Helper()
+	n.must(env.Await(n.Context(), what, condition))
+}
+
+// awaitSecret waits until the controller has written a Secret.
+func (n *namespace) awaitSecret(name string) *metav1.PartialObjectMetadata {
+	n.Helper()
+	var s corev1.Secret
+	n.await("Secret "+name, func() (bool, error) {
+		err := suite.Cluster.Get(n.Context(), client.ObjectKey{Namespace: n.name, Name: name}, &s)
+		return err == nil, client.IgnoreNotFound(err)
+	})
+	return &metav1.PartialObjectMetadata{ObjectMeta: s.ObjectMeta}
+}
+
+// result is what a run of the plugin printed, and its exit code.
+type result struct {
+	out, err string
+	code     int
+}
+
+// run runs the plugin in the namespace.
+func (n *namespace) run(args ...string) result {
+	n.Helper()
+	return n.runWith(n.Context(), strings.NewReader(""), args...)
+}
+
+func (n *namespace) runWith(ctx context.Context, in io.Reader, args ...string) result {
+	n.Helper()
+	var out, err buffer
+	p := &plugin{IOStreams: genericiooptions.IOStreams{In: in, Out: &out, ErrOut: &err}, flags: genericclioptions.NewConfigFlags(true), now: n.now}
+	p.flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorder{next} })
+		return config
+	}
+	code := p.run(ctx, "test", append([]string{"--kubeconfig", n.kubeconfig, "--namespace", n.name}, args...))
+	_, _ = suite.seen.Write([]byte(out.String() + err.String()))
+	return result{out.String(), err.String(), code}
+}
+
+// recorder records all that the API server answers to the plugin.
+type recorder struct{ http.RoundTripper }
+
+func (r recorder) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := r.RoundTripper.RoundTrip(request)
+	if err == nil {
+		answer.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(answer.Body, &suite.seen), answer.Body}
+	}
+	return answer, err
+}
+
+// buffer is a buffer for many writers.
+type buffer struct {
+	lock sync.Mutex
+	bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.Buffer.String()
+}

@@ -20,7 +20,7 @@ var errSilent = errors.New("failed")
 // Run runs the command that args name and returns the exit code of the process: 0, or 1 if the
 // command failed, or found something that does not work.
 func Run(ctx context.Context, version string, args []string, streams genericiooptions.IOStreams) int {
-	p := &plugin{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: time.Now}
+	p := &plugin{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true)}
 	return p.run(ctx, version, args)
 }
 
@@ -29,7 +29,8 @@ type plugin struct {
 	genericiooptions.IOStreams
 
 	flags *genericclioptions.ConfigFlags
-	now   func() time.Time
+	// now replaces the API server's clock in tests.
+	now func() time.Time
 }
 
 // run is Run.
@@ -61,7 +62,7 @@ func (p *plugin) command(version string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true // kubectl completes by itself, see kubectl_complete-aws_iam
 	p.flags.AddFlags(root.PersistentFlags())
 	p.completeFlags(root)
-	root.AddCommand(newList(p))
+	root.AddCommand(newList(p), newExplain(p))
 	return root
 }
 
@@ -76,6 +77,14 @@ func (p *plugin) open() (c *cluster.Cluster, namespace string, err error) {
 	}
 	c, err = cluster.New(config)
 	return c, namespace, err
+}
+
+// time returns the time by the API server's clock.
+func (p *plugin) time(c *cluster.Cluster) time.Time {
+	if p.now != nil {
+		return p.now()
+	}
+	return c.Now()
 }
 
 // note prints a line about what could not be found out.

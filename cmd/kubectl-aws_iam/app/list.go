@@ -64,7 +64,7 @@ func (l *list) run(cmd *cobra.Command) error {
 	for _, err := range refused {
 		l.note("warning: %v", err)
 	}
-	now := l.now()
+	now := l.time(c)
 	usages := slices.DeleteFunc(usage.Of(found, now), func(u *usage.Usage) bool { return !l.selects(u, now) })
 	if len(usages) == 0 && l.output.isTable() {
 		l.note("No roles found%s.", in(namespace))
@@ -93,12 +93,12 @@ func (l *list) selects(u *usage.Usage, now time.Time) bool {
 }
 
 func (l *list) render(usages []*usage.Usage, now time.Time) (*output, error) {
-	o := &output{table: metav1.Table{ColumnDefinitions: l.columns()}}
+	o, rows := &output{}, &metav1.Table{ColumnDefinitions: l.columns()}
 	objects := &unstructured.UnstructuredList{}
 	objects.SetGroupVersionKind(groupVersion.WithKind("RoleUsageList"))
 	for _, u := range usages {
 		o.names = append(o.names, "secret/"+u.Secret)
-		o.table.Rows = append(o.table.Rows, metav1.TableRow{Cells: l.cells(u, now)})
+		rows.Rows = append(rows.Rows, metav1.TableRow{Cells: l.cells(u, now)})
 		item, err := runtime.DefaultUnstructuredConverter.ToUnstructured(u)
 		if err != nil {
 			return nil, err
@@ -106,7 +106,7 @@ func (l *list) render(usages []*usage.Usage, now time.Time) (*output, error) {
 		objects.Items = append(objects.Items, unstructured.Unstructured{Object: item})
 		objects.Items[len(objects.Items)-1].SetGroupVersionKind(groupVersion.WithKind("RoleUsage"))
 	}
-	o.object = objects
+	o.object, o.text = objects, table(rows)
 	return o, nil
 }
 

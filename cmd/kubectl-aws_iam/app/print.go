@@ -26,8 +26,8 @@ const (
 
 // output is what a command prints, in all the forms that a user can ask for.
 type output struct {
-	// table has the columns of kubectl's tables: those of a priority other than 0 are for -o wide.
-	table metav1.Table
+	// text prints it for people.
+	text func(out io.Writer, wide, noHeaders bool) error
 	// object is for -o json and yaml.
 	object runtime.Object
 	// names are for -o name, as <resource>/<name>.
@@ -68,7 +68,7 @@ func (f *outputFlags) isTable() bool { return f.format == outputTable || f.forma
 func (f *outputFlags) print(out io.Writer, o *output) error {
 	switch {
 	case f.isTable():
-		return printers.NewTablePrinter(printers.PrintOptions{Wide: f.format == outputWide, NoHeaders: f.noHeaders}).PrintObj(&o.table, out)
+		return o.text(out, f.format == outputWide, f.noHeaders)
 	case f.format == outputName:
 		for _, name := range o.names {
 			if _, err := fmt.Fprintln(out, name); err != nil {
@@ -82,6 +82,14 @@ func (f *outputFlags) print(out io.Writer, o *output) error {
 		return err
 	}
 	return printer.PrintObj(o.object, out)
+}
+
+// table returns a table of kubectl's kind as text. Its columns of a priority other than 0 are for
+// -o wide.
+func table(t *metav1.Table) func(out io.Writer, wide, noHeaders bool) error {
+	return func(out io.Writer, wide, noHeaders bool) error {
+		return printers.NewTablePrinter(printers.PrintOptions{Wide: wide, NoHeaders: noHeaders}).PrintObj(t, out)
+	}
 }
 
 // column returns a column of a table. One that is wide is only in -o wide.

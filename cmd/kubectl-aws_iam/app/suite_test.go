@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -90,6 +91,9 @@ func start(dir string) (err error) {
 	if err := suite.Create(context.Background(), "config/rbac"); err != nil {
 		return err
 	}
+	if err := deploy(context.Background()); err != nil {
+		return err
+	}
 	kubeconfig, err := suite.Kubeconfig("system:serviceaccount:kube-system:kube-aws-iam-controller", "system:serviceaccounts", "system:authenticated")
 	if err != nil {
 		return err
@@ -101,6 +105,19 @@ func start(dir string) (err error) {
 	}
 	suite.controller, err = suite.StartController(binary, "controller", kubeconfig, "--leader-elect", "--cluster-name=test", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	return err
+}
+
+// deploy creates the controller's Deployment as a cluster has it while the controller runs.
+func deploy(ctx context.Context) error {
+	if err := suite.Create(ctx, "config/manager", "- --leader-elect", "- --leader-elect\n        - --base-role-arn=arn:aws:iam::"+env.Account+":role/"); err != nil {
+		return err
+	}
+	var d appsv1.Deployment
+	if err := suite.Cluster.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "kube-aws-iam-controller"}, &d); err != nil {
+		return err
+	}
+	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2
+	return suite.Cluster.Status().Update(ctx, &d)
 }
 
 // namespace is a namespace of one test.
@@ -119,7 +136,7 @@ func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	env.RequireAPIServer(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	n := &namespace{T: t, kubeconfig: suite.admin, now: time.Now}
+	n := &namespace{T: t, kubeconfig: suite.admin}
 	n.create(ns)
 	n.name = ns.Name
 	return n

@@ -5,7 +5,10 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +29,8 @@ type Cluster struct {
 	Metadata   metadata.Interface
 	// Dynamic is for AWSIAMRoles.
 	Dynamic dynamic.Interface
+
+	clock serverClock
 }
 
 // New returns the Cluster of a client configuration. It asks the API server nothing.
@@ -34,6 +39,7 @@ func New(config *rest.Config) (*Cluster, error) {
 	config.QPS = -1 // the API server itself is fair
 	var c Cluster
 	var err error
+	config.Wrap(c.clock.observe)
 	if c.Kubernetes, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err
 	}
@@ -43,6 +49,41 @@ func New(config *rest.Config) (*Cluster, error) {
 	c.Dynamic, err = dynamic.NewForConfig(config)
 	return &c, err
 }
+
+// Now returns the time by the clock of the API server.
+func (c *Cluster) Now() time.Time { return time.Now().Add(time.Duration(c.clock.ahead.Load())) }
+
+// serverClock compares the clock of the API server with the machine's, by the Date of its answers.
+type serverClock struct {
+	// ahead is by how many nanoseconds it is ahead of the machine's.
+	ahead atomic.Int64
+}
+
+// dateResolution is the resolution of a Date, and some time for the answer to arrive.
+const dateResolution = 2 * time.Second
+
+func (s *serverClock) observe(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		answer, err := next.RoundTrip(request)
+		if err != nil {
+			return nil, err
+		}
+		if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+			ahead := time.Until(date)
+			if ahead.Abs() < dateResolution {
+				ahead = 0
+			}
+			s.ahead.Store(int64(ahead))
+		}
+		return answer, nil
+	})
+}
+
+// roundTripper is a function that is a http.RoundTripper.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
 // Kind is a kind of objects of which the plugin reads metadata.
 type Kind = schema.GroupVersionResource

@@ -62,7 +62,7 @@ func (p *plugin) command(version string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true // kubectl completes by itself, see kubectl_complete-aws_iam
 	p.flags.AddFlags(root.PersistentFlags())
 	p.completeFlags(root)
-	root.AddCommand(newList(p), newExplain(p))
+	root.AddCommand(newList(p), newExplain(p), newWho(p), newCheck(p))
 	return root
 }
 
@@ -90,4 +90,11 @@ func (p *plugin) time(c *cluster.Cluster) time.Time {
 // note prints a line about what could not be found out.
 func (p *plugin) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(p.ErrOut, format+"\n", args...)
+}
+
+// warn prints what the user may not read.
+func (p *plugin) warn(refused []error) {
+	for _, err := range refused {
+		p.note("warning: %v", err)
+	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ type completion = cobra.CompletionFunc
 
 // completeNames completes the first argument with the names of objects of a kind.
 func (p *plugin) completeNames(kind cluster.Kind) completion {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -25,6 +26,7 @@ func (p *plugin) completeNames(kind cluster.Kind) completion {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
+		names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, begun) })
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }

@@ -105,16 +105,5 @@ func (e *explain) run(ctx context.Context, output *outputFlags, resource, kind, 
 		return err
 	}
 	s.Now = e.time(c)
-	r := diagnosis.Explain(s)
-	o, err := reportOutput("Explanation", kind+" "+namespace+"/"+name, resource+"/"+name, r)
-	if err != nil {
-		return err
-	}
-	if err := output.print(e.Out, o); err != nil {
-		return err
-	}
-	if !r.Works() {
-		return errSilent
-	}
-	return nil
+	return e.printReport(output, "Explanation", kind+" "+namespace+"/"+name, resource+"/"+name, diagnosis.Explain(s))
 }

@@ -23,6 +23,7 @@ type list struct {
 	allNamespaces bool
 	role          string
 	expiring      time.Duration
+	watch         bool
 }
 
 func newList(p *plugin) *cobra.Command {
@@ -43,6 +44,7 @@ func newList(p *plugin) *cobra.Command {
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the roles of all namespaces.")
 	cmd.Flags().StringVar(&l.role, "role", "", "List only this role, given by its name or ARN.")
 	cmd.Flags().DurationVar(&l.expiring, "expiring", 0, "List only credentials that expire within this time, or have expired.")
+	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "After the list, print what changes, until the command is interrupted.")
 	return cmd
 }
 
@@ -57,15 +59,16 @@ func (l *list) run(cmd *cobra.Command) error {
 	if l.allNamespaces {
 		namespace = metav1.NamespaceAll
 	}
+	if l.watch {
+		return l.follow(cmd.Context(), c, namespace)
+	}
 	found, refused, err := c.Roles(cmd.Context(), namespace)
 	if err != nil {
 		return err
 	}
-	for _, err := range refused {
-		l.note("warning: %v", err)
-	}
+	l.warn(refused)
 	now := l.time(c)
-	usages := slices.DeleteFunc(usage.Of(found, now), func(u *usage.Usage) bool { return !l.selects(u, now) })
+	usages := l.selected(found, now)
 	if len(usages) == 0 && l.output.isTable() {
 		l.note("No roles found%s.", in(namespace))
 		return nil
@@ -75,6 +78,11 @@ func (l *list) run(cmd *cobra.Command) error {
 		return err
 	}
 	return l.output.print(l.Out, o)
+}
+
+// selected returns the usages that the flags select.
+func (l *list) selected(s *usage.Snapshot, now time.Time) []*usage.Usage {
+	return slices.DeleteFunc(usage.Of(s, now), func(u *usage.Usage) bool { return !l.selects(u, now) })
 }
 
 func in(namespace string) string {
@@ -93,21 +101,37 @@ func (l *list) selects(u *usage.Usage, now time.Time) bool {
 }
 
 func (l *list) render(usages []*usage.Usage, now time.Time) (*output, error) {
-	o, rows := &output{}, &metav1.Table{ColumnDefinitions: l.columns()}
+	o := &output{text: table(l.table(usages, now))}
 	objects := &unstructured.UnstructuredList{}
 	objects.SetGroupVersionKind(groupVersion.WithKind("RoleUsageList"))
 	for _, u := range usages {
-		o.names = append(o.names, "secret/"+u.Secret)
-		rows.Rows = append(rows.Rows, metav1.TableRow{Cells: l.cells(u, now)})
-		item, err := runtime.DefaultUnstructuredConverter.ToUnstructured(u)
+		item, err := object(u)
 		if err != nil {
 			return nil, err
 		}
-		objects.Items = append(objects.Items, unstructured.Unstructured{Object: item})
-		objects.Items[len(objects.Items)-1].SetGroupVersionKind(groupVersion.WithKind("RoleUsage"))
+		o.names = append(o.names, "secret/"+u.Secret)
+		objects.Items = append(objects.Items, *item)
 	}
-	o.object, o.text = objects, table(rows)
+	o.object = objects
 	return o, nil
+}
+
+func object(u *usage.Usage) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(u)
+	if err != nil {
+		return nil, err
+	}
+	o := &unstructured.Unstructured{Object: content}
+	o.SetGroupVersionKind(groupVersion.WithKind("RoleUsage"))
+	return o, nil
+}
+
+func (l *list) table(usages []*usage.Usage, now time.Time) *metav1.Table {
+	t := &metav1.Table{ColumnDefinitions: l.columns()}
+	for _, u := range usages {
+		t.Rows = append(t.Rows, metav1.TableRow{Cells: l.cells(u, now)})
+	}
+	return t
 }
 
 func (l *list) columns() []metav1.TableColumnDefinition {

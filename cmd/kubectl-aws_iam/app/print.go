@@ -39,6 +39,8 @@ type outputFlags struct {
 	format    string
 	noHeaders bool
 	objects   *genericclioptions.JSONYamlPrintFlags
+	// printer prints objects: one for all, which separates them.
+	printer printers.ResourcePrinter
 }
 
 // addTo adds the flags to a command.
@@ -77,11 +79,13 @@ func (f *outputFlags) print(out io.Writer, o *output) error {
 		}
 		return nil
 	}
-	printer, err := f.objects.ToPrinter(f.format)
-	if err != nil {
-		return err
+	if f.printer == nil {
+		var err error
+		if f.printer, err = f.objects.ToPrinter(f.format); err != nil {
+			return err
+		}
 	}
-	return printer.PrintObj(o.object, out)
+	return f.printer.PrintObj(o.object, out)
 }
 
 // table returns a table of kubectl's kind as text. Its columns of a priority other than 0 are for

@@ -29,12 +29,27 @@ func reportOutput(kind, title, name string, r *diagnosis.Report) (*output, error
 				return err
 			}
 		}
-		return printReport(out, r, wide)
+		return writeReport(out, r, wide)
 	}}, nil
 }
 
-// printReport prints a report for people: with wide, each check that failed with its own command.
-func printReport(out io.Writer, r *diagnosis.Report, wide bool) error {
+// printReport prints a report. The error is errSilent if a check failed.
+func (p *plugin) printReport(f *outputFlags, kind, title, name string, r *diagnosis.Report) error {
+	o, err := reportOutput(kind, title, name, r)
+	if err != nil {
+		return err
+	}
+	if err := f.print(p.Out, o); err != nil {
+		return err
+	}
+	if !r.Works() {
+		return errSilent
+	}
+	return nil
+}
+
+// writeReport writes a report for people: with wide, each check that failed with its own command.
+func writeReport(out io.Writer, r *diagnosis.Report, wide bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for i := range r.Sections {
 		s := &r.Sections[i]

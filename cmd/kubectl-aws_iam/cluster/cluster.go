@@ -14,7 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -27,10 +30,12 @@ import (
 type Cluster struct {
 	Kubernetes kubernetes.Interface
 	Metadata   metadata.Interface
-	// Dynamic is for AWSIAMRoles.
+	// Dynamic is for objects of any kind.
 	Dynamic dynamic.Interface
 
-	clock serverClock
+	// resources is the client of the API group of AWSIAMRoles.
+	resources rest.Interface
+	clock     serverClock
 }
 
 // New returns the Cluster of a client configuration. It asks the API server nothing.
@@ -46,8 +51,28 @@ func New(config *rest.Config) (*Cluster, error) {
 	if c.Metadata, err = metadata.NewForConfig(config); err != nil {
 		return nil, err
 	}
-	c.Dynamic, err = dynamic.NewForConfig(config)
+	if c.Dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	config.GroupVersion, config.APIPath = &v1.GroupVersion, "/apis"
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	c.resources, err = rest.RESTClientFor(config)
 	return &c, err
+}
+
+// scheme has the types of AWSIAMRoles, and those that calls about them take and return.
+var scheme = newScheme()
+
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(v1.AddToScheme(s))
+	return s
+}
+
+// AWSIAMRoles returns the client of the AWSIAMRoles of a namespace; of all if it is "".
+func (c *Cluster) AWSIAMRoles(namespace string) *gentype.ClientWithList[*v1.AWSIAMRole, *v1.AWSIAMRoleList] {
+	return gentype.NewClientWithList(v1.Resource, c.resources, runtime.NewParameterCodec(scheme), namespace,
+		func() *v1.AWSIAMRole { return &v1.AWSIAMRole{} }, func() *v1.AWSIAMRoleList { return &v1.AWSIAMRoleList{} })
 }
 
 // Now returns the time by the clock of the API server.
@@ -107,7 +132,7 @@ func (c *Cluster) metadataOf(kind Kind, namespace string) metadata.ResourceInter
 
 // Names returns the sorted names of the objects of a kind in a namespace.
 func (c *Cluster) Names(ctx context.Context, kind Kind, namespace string) ([]string, error) {
-	found, err := list(ctx, listOf(c.metadataOf(kind, namespace).List), metav1.ListOptions{}, func(*metav1.PartialObjectMetadata) bool { return true })
+	found, err := list(ctx, listOf(c.metadataOf(kind, namespace).List), metav1.ListOptions{}, always[*metav1.PartialObjectMetadata])
 	names := make([]string, len(found))
 	for i, o := range found {
 		names[i] = o.Name

@@ -82,7 +82,7 @@ func (c *Cluster) ExplainPod(ctx context.Context, controller Controller, namespa
 			a.Account = account
 			x.readAccount(&a)
 		}
-		a.Owner = x.awsIAMRole(ctx, r.Secret)
+		a.Owner = x.ownerOf(ctx, r.Secret)
 		if keys := a.Owner != nil && request.FromAWSIAMRole(a.Owner).Keys; keys || a.Keys {
 			a.Warnings = slices.DeleteFunc(a.Warnings, func(w request.Warning) bool { return w.UnlessKeys })
 		}
@@ -155,11 +155,7 @@ func (c *Cluster) ExplainServiceAccount(ctx context.Context, controller Controll
 
 // ExplainAWSIAMRole reads what explains an AWSIAMRole. The error says why it cannot be read.
 func (c *Cluster) ExplainAWSIAMRole(ctx context.Context, controller Controller, namespace, name string) (*diagnosis.Snapshot, error) {
-	o, err := c.Dynamic.Resource(AWSIAMRoles).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	r, err := toAWSIAMRole(o)
+	r, err := c.AWSIAMRoles(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -171,13 +167,9 @@ func (c *Cluster) ExplainAWSIAMRole(ctx context.Context, controller Controller, 
 	return x.Snapshot, nil
 }
 
-// awsIAMRole returns the AWSIAMRole of a name, or nil.
-func (x *explanation) awsIAMRole(ctx context.Context, name string) *v1.AWSIAMRole {
-	o, err := x.Dynamic.Resource(AWSIAMRoles).Namespace(x.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil
-	}
-	r, err := toAWSIAMRole(o)
+// ownerOf returns the AWSIAMRole of a name, or nil.
+func (x *explanation) ownerOf(ctx context.Context, name string) *v1.AWSIAMRole {
+	r, err := x.AWSIAMRoles(x.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil
 	}

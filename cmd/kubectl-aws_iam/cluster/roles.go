@@ -7,9 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	v1 "kube-aws-iam-controller/api/v1"
 	"kube-aws-iam-controller/cmd/kubectl-aws_iam/usage"
@@ -58,23 +56,13 @@ func (c *Cluster) readAccounts(ctx context.Context, namespace string, s *usage.S
 }
 
 // readAWSIAMRoles finds none in a cluster without their CRD.
-func (c *Cluster) readAWSIAMRoles(ctx context.Context, namespace string, s *usage.Snapshot) error {
-	found, err := list(ctx, listOf(c.Dynamic.Resource(AWSIAMRoles).Namespace(namespace).List), metav1.ListOptions{}, func(*unstructured.Unstructured) bool { return true })
+func (c *Cluster) readAWSIAMRoles(ctx context.Context, namespace string, s *usage.Snapshot) (err error) {
+	s.AWSIAMRoles, err = list(ctx, listOf(c.AWSIAMRoles(namespace).List), metav1.ListOptions{}, always[*v1.AWSIAMRole])
 	if apierrors.IsNotFound(err) {
 		return nil
-	}
-	for _, o := range found {
-		r, err := toAWSIAMRole(o)
-		if err != nil {
-			return err
-		}
-		s.AWSIAMRoles = append(s.AWSIAMRoles, r)
 	}
 	return err
 }
 
-func toAWSIAMRole(o *unstructured.Unstructured) (*v1.AWSIAMRole, error) {
-	var r v1.AWSIAMRole
-	err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &r)
-	return &r, err
-}
+// always keeps every object.
+func always[O any](O) bool { return true }

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,24 +17,15 @@ func (n *namespace) pod(name, account string, secrets ...string) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Namespace: n.name, Name: name},
 		Spec:       corev1.PodSpec{ServiceAccountName: account},
 	}
-	for _, secret := range secrets {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "v-" + sanitize(secret), VolumeSource: corev1.VolumeSource{
+	for i, secret := range secrets {
+		volume := fmt.Sprintf("aws-%d", i)
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{
 			Secret: &corev1.SecretVolumeSource{SecretName: secret},
 		}})
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "v-" + sanitize(secret), MountPath: "/meta/aws-iam"})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: "/meta/aws-iam"})
 	}
 	pod.Spec.Containers = []corev1.Container{container}
 	return pod
-}
-
-func sanitize(name string) string {
-	text := []byte(name)
-	for i, c := range text {
-		if c == '.' {
-			text[i] = '-'
-		}
-	}
-	return string(text)
 }
 
 // account returns a ServiceAccount that asks for a role, unless that is empty.

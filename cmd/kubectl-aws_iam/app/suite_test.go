@@ -31,7 +31,9 @@ var suite struct {
 	*env.Sandbox
 
 	// admin is the kubeconfig of an administrator.
-	admin      string
+	admin string
+	// path is a PATH with kubectl and the plugin.
+	path       string
 	controller *env.Controller
 	// seen is all that the plugin printed, and read from the API server.
 	seen buffer
@@ -98,17 +100,39 @@ func start(dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	binary := filepath.Join(dir, "controller")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/kube-aws-iam-controller")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	controller := filepath.Join(dir, "controller")
+	if err := build(".", controller, "./cmd/kube-aws-iam-controller"); err != nil {
+		return err
 	}
-	suite.controller, err = suite.StartController(binary, "controller", kubeconfig, "--leader-elect", "--cluster-name=test", "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	const plugin = "cmd/kubectl-aws_iam"
+	if err := build(plugin, filepath.Join(dir, "kubectl-aws_iam"), "."); err != nil {
+		return err
+	}
+	suite.path = strings.Join([]string{dir, plugin, os.Getenv("KUBEBUILDER_ASSETS"), os.Getenv("PATH")}, string(filepath.ListSeparator))
+	suite.controller, err = suite.StartController(controller, "controller", kubeconfig, "--leader-elect", "--cluster-name=test", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	return err
 }
 
-// deploy creates the controller's Deployment as a cluster has it while the controller runs.
+func build(module, binary, pkg string) error {
+	if out, err := exec.Command("go", "-C", module, "build", "-o", binary, pkg).CombinedOutput(); err != nil { //nolint:gosec,noctx // constants; the test's timeout ends it
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// deploy creates the rest of config/default, as a cluster has it while the controller runs.
 func deploy(ctx context.Context) error {
+	for _, folder := range []string{"config/admission/secrets", "config/admission/serviceaccounts", "config/admission/pods"} {
+		if err := suite.Create(ctx, folder); err != nil {
+			return err
+		}
+	}
+	environment := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-aws-iam-controller-aws"}, Data: map[string]string{
+		"AWS_REGION": env.Region, "AWS_SHARED_CREDENTIALS_FILE": "/etc/aws/credentials",
+	}}
+	if err := suite.Cluster.Create(ctx, environment); err != nil {
+		return err
+	}
 	if err := suite.Create(ctx, "config/manager", "- --leader-elect", "- --leader-elect\n        - --base-role-arn=arn:aws:iam::"+env.Account+":role/"); err != nil {
 		return err
 	}
@@ -116,7 +140,7 @@ func deploy(ctx context.Context) error {
 	if err := suite.Cluster.Get(ctx, client.ObjectKey{Namespace: "kube-system", Name: "kube-aws-iam-controller"}, &d); err != nil {
 		return err
 	}
-	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2
+	d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2, 2
 	return suite.Cluster.Status().Update(ctx, &d)
 }
 
@@ -135,7 +159,9 @@ type namespace struct {
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	env.RequireAPIServer(t)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{ // with pods that the policies would refuse
+		GenerateName: "test-", Labels: map[string]string{"iam.amazonaws.com/admission": "ignore"},
+	}}
 	n := &namespace{T: t, kubeconfig: suite.admin}
 	n.create(ns)
 	n.name = ns.Name
@@ -164,6 +190,14 @@ func (n *namespace) as(user string, groups ...string) *namespace {
 	n.must(err)
 	other := *n
 	other.kubeconfig = kubeconfig
+	return &other
+}
+
+// in returns the same namespace for a subtest.
+func (n *namespace) in(t *testing.T) *namespace {
+	t.Helper()
+	other := *n
+	other.T = t
 	return &other
 }
 
@@ -239,4 +273,19 @@ func (b *buffer) String() string {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	return b.Buffer.String()
+}
+
+// shell runs commands as a user does who copies them, with kubectl and the plugin, and returns what
+// they print. A role that the user has to fill in is orders.
+func (n *namespace) shell(commands string) string {
+	n.Helper()
+	commands = strings.ReplaceAll(commands, "<role name or ARN>", "orders")
+	bash := exec.CommandContext(n.Context(), "bash", "-c", commands) //nolint:gosec // the test's own
+	bash.Env = append(os.Environ(), "PATH="+suite.path, "KUBECONFIG="+n.kubeconfig)
+	out, err := bash.CombinedOutput()
+	if err != nil {
+		n.Fatalf("%s: %v\n%s", commands, err, out)
+	}
+	_, _ = suite.seen.Write(out)
+	return string(out)
 }

@@ -209,8 +209,10 @@ func (s *Snapshot) right(a *Asked) Check {
 		return unknown(checkRight, "the role is not known")
 	case s.Settings.DryRun:
 		return unknown(checkRight, "would be refused without --dry-run-authorization: %s", d.Value.Reason)
+	case s.Settings.Base.IsZero():
+		return failed(checkRight, d.Value.Hint, "%s; only the name or ARN that is asked for was looked at, as the base role ARN is not known (--base-role-arn)", d.Value.Reason)
 	default:
-		return failed(checkRight, cmp.Or(d.Value.Hint, "kubectl auth can-i --list"), "%s", d.Value.Reason)
+		return failed(checkRight, d.Value.Hint, "%s", d.Value.Reason)
 	}
 }
 

@@ -2,10 +2,12 @@ package app
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -54,17 +56,14 @@ reports-reader   arn:aws:iam::123456789012:role/reports    AWSIAMRole       0   
 // wantTable compares the fields of two tables; a star stands for any field.
 func wantTable(t *testing.T, got, want string) {
 	t.Helper()
-	g, w := fields(got), fields(strings.TrimPrefix(want, "\n"))
-	same := len(g) == len(w)
-	for i := 0; same && i < len(w); i++ {
-		same = len(g[i]) == len(w[i])
-		for j := 0; same && j < len(w[i]); j++ {
-			same = w[i][j] == "*" || w[i][j] == g[i][j]
-		}
-	}
-	if !same {
+	if !slices.EqualFunc(fields(got), fields(strings.TrimPrefix(want, "\n")), match) {
 		t.Errorf("the table is\n%s\nwant\n%s", got, want)
 	}
+}
+
+// match reports whether a line has these fields; a star stands for any.
+func match(line, want []string) bool {
+	return slices.EqualFunc(line, want, func(g, w string) bool { return w == "*" || g == w })
 }
 
 func TestList_Selects(t *testing.T) {
@@ -113,5 +112,49 @@ func TestList_Objects(t *testing.T) {
 			!strings.HasPrefix(orders.AccessKeyID, "ASIA") {
 			t.Errorf("%s: %+v", format, list)
 		}
+	}
+}
+
+// A user who may not read Secrets sees what asks for roles.
+func TestList_WithoutSecrets(t *testing.T) {
+	n := newRoles(t)
+	u := n.as("reader", "system:authenticated")
+	n.grant("reader", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: n.name + "-reader"}, may("list", "", "pods"), may("list", "zalando.org", "awsiamroles"))
+	var got result
+	n.await("the right", func() (bool, error) {
+		got = u.run("list")
+		return got.code == 0 && !strings.Contains(got.err, "pods"), nil
+	})
+	wantTable(t, got.out, `
+SECRET           ROLE      KIND             PODS   EXPIRES   AGE     STATE
+aws-iam-billing  billing   Pod              1      <none>    <none>  Unknown
+aws-iam-orders   orders    Pod              2      <none>    <none>  Unknown
+aws-iam.metrics  <none>    ServiceAccount   1      <none>    <none>  Unknown
+reports-reader   arn:aws:iam::123456789012:role/reports AWSIAMRole 0 in * <none> Ready
+`)
+	if !strings.Contains(got.err, "warning: secrets is forbidden") {
+		t.Errorf("it does not say what is missing: %s", got.err)
+	}
+}
+
+func TestList_AllNamespaces(t *testing.T) {
+	one, two := newRoles(t), newRoles(t)
+	got := one.run("list", "-A", "--role", "orders")
+	for _, n := range []*namespace{one, two} {
+		if got.code != 0 || !slices.ContainsFunc(fields(got.out), func(line []string) bool {
+			return match(line, []string{n.name, "aws-iam-orders", "*", "Pod", "2", "in", "*", "*", "Ready"})
+		}) {
+			t.Errorf("it lacks %s:\n%s%s", n.name, got.out, got.err)
+		}
+	}
+}
+
+func TestList_None(t *testing.T) {
+	n := newNamespace(t)
+	if got := n.run("list"); got.code != 0 || got.out != "" || got.err != "No roles found in "+n.name+" namespace.\n" {
+		t.Errorf("exit code %d, %q, %q", got.code, got.out, got.err)
+	}
+	if got := n.run("list", "-o", "json"); got.code != 0 || !strings.Contains(got.out, `"items": []`) {
+		t.Errorf("exit code %d, %s", got.code, got.out)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/test/env"
@@ -66,11 +67,16 @@ func runMain(m *testing.M) (code int) {
 	}
 	code = m.Run()
 	for issued := range suite.STS.IssuedSecrets() {
-		if seen := suite.seen.String(); strings.Contains(seen, issued) || strings.Contains(seen, base64.StdEncoding.EncodeToString([]byte(issued))) {
+		if containsAny(suite.seen.String(), []byte(issued)) {
 			return fail(fmt.Errorf("a secret was printed or read: look for its end, %q", issued[len(issued)-4:]))
 		}
 	}
 	return code
+}
+
+// containsAny reports whether a text contains a value as it is, or in base64.
+func containsAny(text string, value []byte) bool {
+	return strings.Contains(text, string(value)) || strings.Contains(text, base64.StdEncoding.EncodeToString(value))
 }
 
 func fail(err error) int {
@@ -108,7 +114,11 @@ func start(dir string) (err error) {
 	if err := build(plugin, filepath.Join(dir, "kubectl-aws_iam"), "."); err != nil {
 		return err
 	}
-	suite.path = strings.Join([]string{dir, plugin, os.Getenv("KUBEBUILDER_ASSETS"), os.Getenv("PATH")}, string(filepath.ListSeparator))
+	completion, err := filepath.Abs(plugin)
+	if err != nil {
+		return err
+	}
+	suite.path = strings.Join([]string{dir, completion, os.Getenv("KUBEBUILDER_ASSETS"), os.Getenv("PATH")}, string(filepath.ListSeparator))
 	suite.controller, err = suite.StartController(controller, "controller", kubeconfig, "--leader-elect", "--cluster-name=test", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	return err
 }
@@ -162,9 +172,10 @@ func newNamespace(t *testing.T) *namespace {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{ // with pods that the policies would refuse
 		GenerateName: "test-", Labels: map[string]string{"iam.amazonaws.com/admission": "ignore"},
 	}}
-	n := &namespace{T: t, kubeconfig: suite.admin}
+	n := &namespace{T: t}
 	n.create(ns)
 	n.name = ns.Name
+	n.kubeconfig = n.selected(suite.admin)
 	return n
 }
 
@@ -189,8 +200,19 @@ func (n *namespace) as(user string, groups ...string) *namespace {
 	kubeconfig, err := suite.Kubeconfig(n.name+"-"+user, groups...)
 	n.must(err)
 	other := *n
-	other.kubeconfig = kubeconfig
+	other.kubeconfig = n.selected(kubeconfig)
 	return &other
+}
+
+// selected returns a kubeconfig whose context has the namespace.
+func (n *namespace) selected(kubeconfig string) string {
+	n.Helper()
+	config, err := clientcmd.LoadFromFile(kubeconfig)
+	n.must(err)
+	config.Contexts[config.CurrentContext].Namespace = n.name
+	path := filepath.Join(suite.Dir, n.name+"-"+filepath.Base(kubeconfig))
+	n.must(clientcmd.WriteToFile(*config, path))
+	return path
 }
 
 // in returns the same namespace for a subtest.
@@ -238,7 +260,7 @@ func (n *namespace) runWith(ctx context.Context, in io.Reader, args ...string) r
 		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorder{next} })
 		return config
 	}
-	code := p.run(ctx, "test", append([]string{"--kubeconfig", n.kubeconfig, "--namespace", n.name}, args...))
+	code := p.run(ctx, "test", append([]string{"--kubeconfig", n.kubeconfig}, args...))
 	_, _ = suite.seen.Write([]byte(out.String() + err.String()))
 	return result{out.String(), err.String(), code}
 }

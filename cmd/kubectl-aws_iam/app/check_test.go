@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,49 +49,62 @@ func TestCheck(t *testing.T) {
 func TestCheck_Fails(t *testing.T) {
 	n := newNamespace(t)
 	inSystem := client.ObjectKey{Namespace: "kube-system", Name: "kube-aws-iam-controller"}
+	deployment, environment := &appsv1.Deployment{}, &corev1.ConfigMap{}
+	binding, role := &admissionv1.ValidatingAdmissionPolicyBinding{}, &rbacv1.ClusterRole{}
 	for _, c := range []struct {
 		name, check, want string
 		object            client.Object
 		key               client.ObjectKey
-		change            func(client.Object)
-		status            bool
+		fault             func()
 	}{
-		{"no replica", "controller", "has no available replica", &appsv1.Deployment{}, inSystem, func(o client.Object) { o.(*appsv1.Deployment).Status.AvailableReplicas = 0 }, true},
-		{"no Region", "Region", "AWS_REGION is not set", &corev1.ConfigMap{}, client.ObjectKey{Namespace: "kube-system", Name: "kube-aws-iam-controller-aws"},
-			func(o client.Object) { delete(o.(*corev1.ConfigMap).Data, "AWS_REGION") }, false},
-		{"a policy that only warns", "policies", "kube-aws-iam-controller-secret-writes only warns", &admissionv1.ValidatingAdmissionPolicyBinding{},
-			client.ObjectKey{Name: "kube-aws-iam-controller-secret-writes"}, func(o client.Object) {
-				o.(*admissionv1.ValidatingAdmissionPolicyBinding).Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Warn}
-			}, false},
-		{"a missing right", "RBAC", "has no right to patch events.events.k8s.io", &rbacv1.ClusterRole{}, client.ObjectKey{Name: "kube-aws-iam-controller"}, func(o client.Object) {
-			rules := o.(*rbacv1.ClusterRole).Rules
-			for i := range rules {
-				if rules[i].APIGroups[0] == "events.k8s.io" {
-					rules[i].Verbs = []string{"create"}
-				}
-			}
-		}, false},
+		{"no replica", "controller", "has no available replica", deployment, inSystem, func() { deployment.Status.AvailableReplicas = 0 }},
+		{
+			"no Region", "Region", "AWS_REGION is not set", environment,
+			client.ObjectKey{Namespace: "kube-system", Name: "kube-aws-iam-controller-aws"},
+			func() { delete(environment.Data, "AWS_REGION") },
+		},
+		{
+			"a policy that only warns", "policies", "kube-aws-iam-controller-secret-writes only warns", binding,
+			client.ObjectKey{Name: "kube-aws-iam-controller-secret-writes"},
+			func() { binding.Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Warn} },
+		},
+		{
+			"a missing right", "RBAC", "has no right to patch events.events.k8s.io", role,
+			client.ObjectKey{Name: "kube-aws-iam-controller"},
+			func() {
+				i := slices.IndexFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return r.APIGroups[0] == "events.k8s.io" })
+				role.Rules[i].Verbs = []string{"create"}
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := n.in(t)
 			n.must(suite.Cluster.Get(n.Context(), c.key, c.object))
-			before := c.object.DeepCopyObject().(client.Object)
-			update := func(o client.Object) error {
-				if c.status {
-					return suite.Cluster.Status().Update(n.Context(), o)
-				}
-				return suite.Cluster.Update(n.Context(), o)
+			before, ok := c.object.DeepCopyObject().(client.Object)
+			if !ok {
+				t.Fatalf("%T", c.object)
 			}
-			c.change(c.object)
-			n.must(update(c.object))
+			c.fault()
+			n.update(c.object)
 			n.await("what is wrong", func() (bool, error) {
-				return strings.HasPrefix(n.installation().check(c.check), "Failed: ") && strings.Contains(n.installation().check(c.check), c.want), nil
+				got := n.installation().check(c.check)
+				return strings.HasPrefix(got, "Failed: ") && strings.Contains(got, c.want), nil
 			})
 			before.SetResourceVersion(c.object.GetResourceVersion())
-			n.must(update(before))
+			n.update(before)
 			n.await("what is right again", func() (bool, error) { return n.installation().Works, nil })
 		})
 	}
+}
+
+// update updates an object, or the status of a Deployment.
+func (n *namespace) update(o client.Object) {
+	n.Helper()
+	if _, ok := o.(*appsv1.Deployment); ok {
+		n.must(suite.Cluster.Status().Update(n.Context(), o))
+		return
+	}
+	n.must(suite.Cluster.Update(n.Context(), o))
 }
 
 // In CI, a user who sees nothing must not find everything in order.

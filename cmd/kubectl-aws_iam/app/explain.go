@@ -39,7 +39,6 @@ type explain struct {
 	*plugin
 
 	controller controllerFlags
-	output     outputFlags
 }
 
 // reader reads what explains an object.

@@ -54,8 +54,8 @@ func (n *namespace) awaitWarning(object, reason string) {
 		if err := suite.Cluster.List(n.Context(), &events); err != nil {
 			return false, err
 		}
-		for _, e := range events.Items {
-			if e.Namespace == n.name && e.InvolvedObject.Name == object && e.Reason == reason {
+		for i := range events.Items {
+			if e := &events.Items[i]; e.Namespace == n.name && e.InvolvedObject.Name == object && e.Reason == reason {
 				return true, nil
 			}
 		}

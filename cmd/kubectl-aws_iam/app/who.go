@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -227,7 +228,7 @@ func (k *keyUsage) lines(now time.Time) [][2]string {
 	}
 	lines = append(lines, [2]string{"Expires", when(k.Expires, now)})
 	if k.PodsThen != nil {
-		lines = append(lines, [2]string{"Pods at issue", fmt.Sprint(*k.PodsThen)})
+		lines = append(lines, [2]string{"Pods at issue", strconv.FormatInt(*k.PodsThen, 10)})
 	}
 	return append(lines, [2]string{"Pods now", cmp.Or(strings.Join(k.Pods, ", "), none)})
 }

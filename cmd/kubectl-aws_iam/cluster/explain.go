@@ -122,7 +122,7 @@ func (x *explanation) readAccount(a *diagnosis.Asked) {
 	if !ok {
 		return
 	}
-	a.Request.Role, a.Request.Keys = asked.Role, asked.Keys
+	a.Request.Role, a.Keys = asked.Role, asked.Keys
 	a.RoleErr = asked.Validate()
 }
 

@@ -135,13 +135,7 @@ func (s *InstallationSnapshot) policies() Check {
 	if s.Policies.Err != nil {
 		return unknown(checkPolicies, "%v", s.Policies.Err)
 	}
-	needed := []string{policyWrites, policyLabel, policyAccount}
-	if slices.Equal(s.Settings.Modes, []string{authorization.ModeRBAC}) {
-		needed = append(needed, policyPodRole, policyPodRoles)
-	}
-	if s.Settings.Seed.Name != "" {
-		needed = append(needed, policySeed)
-	}
+	needed := s.neededPolicies()
 	var problems, warns []string
 	for _, name := range needed {
 		switch problem := s.policy(name); {
@@ -160,6 +154,18 @@ func (s *InstallationSnapshot) policies() Check {
 	default:
 		return passed(checkPolicies, "%d are in force", len(needed))
 	}
+}
+
+// neededPolicies returns the names of the policies that the settings call for.
+func (s *InstallationSnapshot) neededPolicies() []string {
+	needed := []string{policyWrites, policyLabel, policyAccount}
+	if slices.Equal(s.Settings.Modes, []string{authorization.ModeRBAC}) {
+		needed = append(needed, policyPodRole, policyPodRoles)
+	}
+	if s.Settings.Seed.Name != "" {
+		needed = append(needed, policySeed)
+	}
+	return needed
 }
 
 const onlyWarns = "only warns"
@@ -286,16 +292,24 @@ func (s *InstallationSnapshot) identity() Check {
 	return passed(checkIdentity, "%s", of)
 }
 
-// identityKind returns where the credentials come from, or an empty string if that is not known. The
-// order is the AWS SDK's.
+// identityKind returns where the credentials come from, or an empty string if that is not known.
 func (s *InstallationSnapshot) identityKind() string {
-	e := s.Environment.Value
-	has := func(name string) bool { _, ok := e[name]; return ok }
 	switch {
 	case s.Settings.Seed.Name != "":
 		return "seed Secret " + s.Settings.Seed.String()
 	case s.Settings.RolesAnywhere:
 		return "IAM Roles Anywhere"
+	default:
+		return s.identityOfSDK()
+	}
+}
+
+// identityOfSDK is identityKind of a controller whose flags leave it to the AWS SDK, in the order in
+// which that looks.
+func (s *InstallationSnapshot) identityOfSDK() string {
+	e := s.Environment.Value
+	has := func(name string) bool { _, ok := e[name]; return ok }
+	switch {
 	case has("AWS_ACCESS_KEY_ID"):
 		return "keys of a user, in the environment"
 	case has("AWS_WEB_IDENTITY_TOKEN_FILE"):

@@ -71,7 +71,9 @@ func TestCheckInstallation(t *testing.T) {
 		}, "RBAC", failed, "no right to create secrets, update awsiamroles.zalando.org/status in a", "kubectl auth can-i --list --as " + controllerUser},
 		{"rights that may not be asked for", func(s *snapshot) { s.Denied.Err = errForbidden }, "RBAC", unknown, "you may not create subjectaccessreviews", ""},
 		{"Pod Identity", func(*snapshot) {}, "identity", passed, "EKS Pod Identity", ""},
-		{"web identity", func(s *snapshot) { s.Environment.Value = map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_ROLE_ARN": "arn:x", "AWS_REGION": "eu-central-1"} }, "identity", passed, "web identity, role arn:x", ""},
+		{"web identity", func(s *snapshot) {
+			s.Environment.Value = map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_ROLE_ARN": "arn:x", "AWS_REGION": "eu-central-1"}
+		}, "identity", passed, "web identity, role arn:x", ""},
 		{"keys of a user", func(s *snapshot) { s.Environment.Value["AWS_ACCESS_KEY_ID"] = "" }, "identity", passed, "keys of a user", ""},
 		{"an instance profile", func(s *snapshot) { s.HostNetwork, s.Environment.Value = true, nil }, "identity", passed, "instance profile", ""},
 		{"an environment that may not be read", func(s *snapshot) { s.Environment = diagnosis.Read[map[string]string]{Err: errForbidden} }, "identity", unknown, "forbidden", ""},

@@ -205,6 +205,15 @@ func (s *Snapshot) right(a *Asked) Check {
 		return unknown(checkRight, "%v", d.Err)
 	case d.Value.Allowed:
 		return passed(checkRight, "%s may assume the role (%s)", a.Subject, cmp.Or(d.Value.Reason, "allowed"))
+	default:
+		return s.refused(a)
+	}
+}
+
+// refused is the check of a right that the subject does not have.
+func (s *Snapshot) refused(a *Asked) Check {
+	d := &a.Decision
+	switch {
 	case a.Role.IsZero() && a.Request.Role == "":
 		return unknown(checkRight, "the role is not known")
 	case s.Settings.DryRun:
@@ -222,7 +231,7 @@ func (s *Snapshot) rightByEvents(a *Asked) Check {
 	e, ok := latest(a)
 	switch {
 	case ok && e.Reason == reasonForbidden:
-		return failed(checkRight, fmt.Sprintf("kubectl describe %s", s.object()), "%s; the controller's event says: %s", may, reason(e.Note))
+		return failed(checkRight, "kubectl describe "+s.object(), "%s; the controller's event says: %s", may, reason(e.Note))
 	case a.Secret.Value != nil:
 		return unknown(checkRight, "%s; the Secret is there, so that the controller allowed it to who asked first", may)
 	default:

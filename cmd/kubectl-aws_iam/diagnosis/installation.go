@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-aws-iam-controller/cmd/kubectl-aws_iam/settings"
 	"kube-aws-iam-controller/cmd/kubectl-aws_iam/usage"
@@ -53,8 +54,7 @@ func replicas(d *appsv1.Deployment) int32 {
 
 // lease is the check that a replica is active.
 func (i *Installation) lease(now time.Time) Check {
-	l := i.Lease.Value
-	switch {
+	switch l := i.Lease.Value; {
 	case i.Deployment.Value != nil && !i.Settings.LeaderElect:
 		return unknown(checkLease, "not used: the controller runs without --leader-elect")
 	case i.Lease.forbidden():
@@ -65,12 +65,20 @@ func (i *Installation) lease(now time.Time) Check {
 		return unknown(checkLease, "%v", i.Lease.Err)
 	case l == nil:
 		return unknown(checkLease, "it is not known where it is")
+	default:
+		return i.holder(l, now)
+	}
+}
+
+// holder is the check that a replica holds the Lease.
+func (i *Installation) holder(l *coordinationv1.Lease, now time.Time) Check {
+	switch {
 	case l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || l.Spec.RenewTime == nil:
 		return failed(checkLease, i.logs(), "no replica holds it")
 	case now.Sub(l.Spec.RenewTime.Time) > 2*leaseDuration(l):
-		return failed(checkLease, i.logs(), "%s held it, and renewed it last %s: no replica is active", holder(l), ago(l.Spec.RenewTime.Time, now))
+		return failed(checkLease, i.logs(), "%s held it, and renewed it last %s: no replica is active", nameOf(l), ago(l.Spec.RenewTime.Time, now))
 	default:
-		return passed(checkLease, "held by %s", holder(l))
+		return passed(checkLease, "held by %s", nameOf(l))
 	}
 }
 
@@ -82,8 +90,8 @@ func leaseDuration(l *coordinationv1.Lease) time.Duration {
 	return time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
 }
 
-// holder returns the name of the pod that holds a Lease, which begins the identity.
-func holder(l *coordinationv1.Lease) string {
+// nameOf returns the name of the pod that holds a Lease, which begins the identity.
+func nameOf(l *coordinationv1.Lease) string {
 	name, _, _ := strings.Cut(*l.Spec.HolderIdentity, "_")
 	return name
 }
@@ -98,8 +106,7 @@ func (i *Installation) logs() string {
 
 // seed is the check of the controller's own credentials, if they are in a Secret.
 func (i *Installation) seed(now time.Time) Check {
-	o, name := i.Seed.Value, i.Settings.Seed.String()
-	switch {
+	switch name := i.Settings.Seed.String(); {
 	case i.Deployment.Value == nil:
 		return unknown(checkSeed, "it is not known whether the controller has one (--seed-secret)")
 	case i.Settings.Seed.Name == "":
@@ -108,13 +115,20 @@ func (i *Installation) seed(now time.Time) Check {
 		return unknown(checkSeed, "you may not read Secret %s", name)
 	case i.Seed.missing():
 		return failed(checkSeed, "kubectl aws-iam seed", "Secret %s does not exist", name)
-	case i.Seed.Err != nil || o == nil:
+	case i.Seed.Err != nil || i.Seed.Value == nil:
 		return unknown(checkSeed, "Secret %s cannot be read: %v", name, i.Seed.Err)
-	case !secret.IsManaged(o):
-		return unknown(checkSeed, "Secret %s is there, and the controller has not adopted it yet", name)
+	default:
+		return i.lifeOfSeed(i.Seed.Value, now)
 	}
+}
+
+// lifeOfSeed is the check that the seed is renewed.
+func (i *Installation) lifeOfSeed(o *metav1.PartialObjectMetadata, now time.Time) Check {
+	name := i.Settings.Seed.String()
 	issued, expires, ok := usage.Lifetime(o.Annotations)
 	switch {
+	case !secret.IsManaged(o):
+		return unknown(checkSeed, "Secret %s is there, and the controller has not adopted it yet", name)
 	case !ok:
 		return unknown(checkSeed, "Secret %s does not say when it expires", name)
 	case !now.Before(expires):

@@ -49,13 +49,21 @@ func (s *Snapshot) secret(a *Asked) Check {
 // credentials is the check of a Secret of the controller.
 func (s *Snapshot) credentials(a *Asked, o *metav1.PartialObjectMetadata) Check {
 	arn := o.Annotations[secret.RoleARNAnnotation]
-	issued, expires, ok := usage.Lifetime(o.Annotations)
-	switch {
-	case !a.Role.IsZero() && arn != "" && arn != a.Role.String() && a.Owner != nil && s.AWSIAMRole == nil:
+	switch isOther := !a.Role.IsZero() && arn != "" && arn != a.Role.String(); {
+	case isOther && a.Owner != nil && s.AWSIAMRole == nil:
 		return failed(checkSecret, fmt.Sprintf("kubectl aws-iam explain awsiamrole --namespace %s %s", s.Namespace, a.Owner.Name),
 			"it holds credentials of %s, as an AWSIAMRole has the Secret's name and decides", arn)
-	case !a.Role.IsZero() && arn != "" && arn != a.Role.String():
+	case isOther:
 		return failed(checkSecret, s.next(a), "it still holds credentials of %s", arn)
+	default:
+		return s.lifetime(a, o)
+	}
+}
+
+// lifetime is the check that the credentials in the Secret are renewed.
+func (s *Snapshot) lifetime(a *Asked, o *metav1.PartialObjectMetadata) Check {
+	issued, expires, ok := usage.Lifetime(o.Annotations)
+	switch {
 	case !ok:
 		return unknown(checkSecret, "it exists since %s; an older version wrote it, so that only its data says when it expires", s.ago(o.CreationTimestamp.Time))
 	case !s.Now.Before(expires):
@@ -101,7 +109,7 @@ func (s *Snapshot) next(a *Asked) string {
 	if d == nil {
 		return installation
 	}
-	return fmt.Sprintf("kubectl logs --namespace %s --selector %s --since 1h | grep '\"secret\":\"%s\"'", d.Namespace, settings.Selector, a.Request.Secret)
+	return fmt.Sprintf("kubectl logs --namespace %s --selector %s --since 1h | grep '\"secret\":%q'", d.Namespace, settings.Selector, a.Request.Secret)
 }
 
 // events is the check of what the controller said about the Secret last.

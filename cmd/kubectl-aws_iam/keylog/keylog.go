@@ -44,34 +44,45 @@ type line struct {
 // out.
 func Find(log io.Reader, accessKeyID string) (*Entry, error) {
 	var found *Entry
-	var changes []line // of all Secrets, as the one that is looked for can be named last
-	r := bufio.NewReader(log)
-	for {
-		text, err := r.ReadBytes('\n')
-		if l, ok := parse(text); ok {
-			switch {
-			case l.Message == messageIssued && l.AccessKeyID == accessKeyID:
-				found = &Entry{Namespace: l.Namespace, Secret: l.Secret, Role: l.Role, Session: l.Session, Issued: l.Time, Expires: l.Expires, Pods: l.Pods}
-			default:
-				changes = append(changes, line{Time: l.Time, Namespace: l.Namespace, Secret: l.Secret})
-			}
+	var changes []line // of all Secrets, as the key can be in the last line
+	err := eachLine(log, func(l *line) {
+		if l.Message == messageIssued && l.AccessKeyID == accessKeyID {
+			found = &Entry{Namespace: l.Namespace, Secret: l.Secret, Role: l.Role, Session: l.Session, Issued: l.Time, Expires: l.Expires, Pods: l.Pods}
+			return
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
+		changes = append(changes, line{Time: l.Time, Namespace: l.Namespace, Secret: l.Secret})
+	})
+	if err != nil || found == nil {
+		return nil, err
 	}
-	if found == nil {
-		return nil, nil
-	}
-	for _, c := range changes {
-		if c.Namespace == found.Namespace && c.Secret == found.Secret && c.Time.After(found.Issued) && (found.Replaced.IsZero() || c.Time.Before(found.Replaced)) {
-			found.Replaced = c.Time
-		}
+	for i := range changes {
+		found.see(&changes[i])
 	}
 	return found, nil
+}
+
+// see sets when the key was replaced, if a change of a Secret did it.
+func (e *Entry) see(change *line) {
+	isNext := e.Replaced.IsZero() || change.Time.Before(e.Replaced)
+	if change.Namespace == e.Namespace && change.Secret == e.Secret && change.Time.After(e.Issued) && isNext {
+		e.Replaced = change.Time
+	}
+}
+
+// eachLine calls f with each line that matters.
+func eachLine(log io.Reader, f func(*line)) error {
+	for r := bufio.NewReader(log); ; {
+		text, err := r.ReadBytes('\n')
+		if l, ok := parse(text); ok {
+			f(&l)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // parse parses a line, and reports whether it is one of those that matter.

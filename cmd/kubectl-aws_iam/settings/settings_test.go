@@ -37,12 +37,21 @@ func TestOf(t *testing.T) {
 			return s.Base.Account() == "123456789012" && slices.Equal(s.Namespaces, []string{"a", "b", "c"}) && s.Serves("c") && !s.Serves("d") && s.LeaderElect &&
 				slices.Equal(s.Modes, []string{"Namespace", "RBAC"}) && s.Seed.String() == "kube-system/seed" && s.WebIdentity
 		}, ""},
-		{"the program as command", []corev1.Container{{Name: settings.Name, Command: []string{"/kube-aws-iam-controller", "--mount-path=/aws"}, Args: []string{"--dry-run-authorization"}}},
-			func(s *settings.Settings) bool { return s.MountPath == "/aws" && s.DryRun }, ""},
-		{"behind a sidecar", []corev1.Container{{Name: "proxy", Args: []string{"--mount-path=/proxy"}}, {Name: settings.Name, Args: []string{"--mount-path=/aws"}}},
-			func(s *settings.Settings) bool { return s.MountPath == "/aws" }, ""},
-		{"another name of the container", []corev1.Container{{Name: "controller", Args: []string{"--cluster-name=prod"}}},
-			func(s *settings.Settings) bool { return s.ClusterName == "prod" }, ""},
+		{
+			"the program as command",
+			[]corev1.Container{{Name: settings.Name, Command: []string{"/kube-aws-iam-controller", "--mount-path=/aws"}, Args: []string{"--dry-run-authorization"}}},
+			func(s *settings.Settings) bool { return s.MountPath == "/aws" && s.DryRun }, "",
+		},
+		{
+			"behind a sidecar",
+			[]corev1.Container{{Name: "proxy", Args: []string{"--mount-path=/proxy"}}, {Name: settings.Name, Args: []string{"--mount-path=/aws"}}},
+			func(s *settings.Settings) bool { return s.MountPath == "/aws" }, "",
+		},
+		{
+			"another name of the container",
+			[]corev1.Container{{Name: "controller", Args: []string{"--cluster-name=prod"}}},
+			func(s *settings.Settings) bool { return s.ClusterName == "prod" }, "",
+		},
 		{"an invalid base", []corev1.Container{{Name: settings.Name, Args: []string{"--base-role-arn=x"}}}, nil, "--base-role-arn"},
 		{"an invalid duration", []corev1.Container{{Name: settings.Name, Args: []string{"--refresh-limit=x"}}}, nil, "refresh-limit"},
 		{"no container", nil, nil, "has no container"},
@@ -75,7 +84,7 @@ func TestDefault(t *testing.T) {
 		"refresh-limit": byDefault.RefreshLimit.String(), "service-account-identity": map[bool]string{false: "role"}[byDefault.WebIdentity],
 	} {
 		row := regexp.MustCompile("(?m)^\\| `--" + flag + "` \\| `([^`]*)` \\|").FindSubmatch(doc)
-		if row == nil || string(row[1]) != got {
+		if len(row) < 2 || string(row[1]) != got {
 			t.Errorf("--%s is %q by default, and documented as %q", flag, got, row)
 		}
 	}

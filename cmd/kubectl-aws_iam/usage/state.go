@@ -20,6 +20,14 @@ func (f *found) state(u *Usage, secretsKnown bool, now time.Time) string {
 		return Unused
 	case f.existing != nil, u.Expires != nil:
 		return Ready
+	default:
+		return f.stateWithoutSecret(secretsKnown)
+	}
+}
+
+// stateWithoutSecret returns the state of a Usage without a Secret, or with one that is not known.
+func (f *found) stateWithoutSecret(secretsKnown bool) string {
+	switch {
 	case f.asked != nil && f.asked.Validate() != nil:
 		return Invalid
 	case !secretsKnown:

@@ -62,26 +62,44 @@ func TestOf(t *testing.T) {
 		kind, role, state string
 		pods              string
 	}{
-		{"ready", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", 0)}, Pods: []*corev1.Pod{pod("b", "x", "aws-iam-orders"), pod("a", "y", "aws-iam-orders")}},
-			usage.KindPod, held, usage.Ready, "a b"},
+		{
+			"ready",
+			usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", 0)}, Pods: []*corev1.Pod{pod("b", "x", "aws-iam-orders"), pod("a", "y", "aws-iam-orders")}},
+			usage.KindPod, held, usage.Ready, "a b",
+		},
 		{"waiting", usage.Snapshot{Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}}, usage.KindPod, "orders", usage.Waiting, "a"},
-		{"late", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", 46*time.Minute)}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
-			usage.KindPod, held, usage.Late, "a"},
+		{
+			"late",
+			usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", 46*time.Minute)}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
+			usage.KindPod, held, usage.Late, "a",
+		},
 		{"expired", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", time.Hour)}}, usage.KindPod, held, usage.Expired, ""},
 		{"unused", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{issued("aws-iam-orders", 0)}}, usage.KindPod, held, usage.Unused, ""},
-		{"of another writer", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{foreign}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
-			usage.KindPod, "orders", usage.NotManaged, "a"},
+		{
+			"of another writer",
+			usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{foreign}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
+			usage.KindPod, "orders", usage.NotManaged, "a",
+		},
 		{"of an older version", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{old}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}}, usage.KindPod, held, usage.Ready, "a"},
 		{"an invalid name", usage.Snapshot{Pods: []*corev1.Pod{pod("a", "x", "aws-iam-Orders")}}, usage.KindPod, "Orders", usage.Invalid, ""},
-		{"of a ServiceAccount", usage.Snapshot{Accounts: []*metav1.PartialObjectMetadata{account("x", "Orders")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam.x")}},
-			usage.KindServiceAccount, "Orders", usage.Waiting, "a"},
-		{"of a ServiceAccount with an invalid role", usage.Snapshot{Accounts: []*metav1.PartialObjectMetadata{account("x", "a b")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam.x")}},
-			usage.KindServiceAccount, "a b", usage.Invalid, "a"},
+		{
+			"of a ServiceAccount",
+			usage.Snapshot{Accounts: []*metav1.PartialObjectMetadata{account("x", "Orders")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam.x")}},
+			usage.KindServiceAccount, "Orders", usage.Waiting, "a",
+		},
+		{
+			"of a ServiceAccount with an invalid role",
+			usage.Snapshot{Accounts: []*metav1.PartialObjectMetadata{account("x", "a b")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam.x")}},
+			usage.KindServiceAccount, "a b", usage.Invalid, "a",
+		},
 		{"of another ServiceAccount", usage.Snapshot{Pods: []*corev1.Pod{pod("a", "y", "aws-iam.x")}}, usage.KindServiceAccount, "", usage.Invalid, ""},
 		{"of an AWSIAMRole", usage.Snapshot{AWSIAMRoles: []*v1.AWSIAMRole{awsIAMRole("reports", "Reports")}}, usage.KindAWSIAMRole, "Reports", usage.Waiting, ""},
 		{"of an AWSIAMRole that is gone", usage.Snapshot{Secrets: []*metav1.PartialObjectMetadata{ofResource}}, usage.KindAWSIAMRole, held, usage.Unused, ""},
-		{"an AWSIAMRole decides", usage.Snapshot{AWSIAMRoles: []*v1.AWSIAMRole{awsIAMRole("aws-iam-orders", "Other")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
-			usage.KindAWSIAMRole, "Other", usage.Waiting, "a"},
+		{
+			"an AWSIAMRole decides",
+			usage.Snapshot{AWSIAMRoles: []*v1.AWSIAMRole{awsIAMRole("aws-iam-orders", "Other")}, Pods: []*corev1.Pod{pod("a", "x", "aws-iam-orders")}},
+			usage.KindAWSIAMRole, "Other", usage.Waiting, "a",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.s.SecretsKnown = true

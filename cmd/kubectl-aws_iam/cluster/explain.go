@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,14 +77,18 @@ func (c *Cluster) ExplainPod(ctx context.Context, controller Controller, namespa
 	events := c.events(ctx, pod, "Pod")
 	for _, r := range requestsOf(pod, account.Value, x.Settings.MountPath) {
 		a := diagnosis.Asked{Request: r, Subject: authorization.Subject{Namespace: namespace, ServiceAccount: request.ServiceAccountName(pod)}, Events: events}
+		decider := r
+		if a.Owner = x.ownerOf(ctx, r.Secret); a.Owner != nil {
+			decider = request.FromAWSIAMRole(a.Owner)
+		}
 		if r.ServiceAccount() != "" {
 			a.Account = account
-			x.readAccount(&a)
+			if asked, ok := accountRequest(account.Value); ok {
+				decider = asked
+				a.Request.Role, a.RoleErr = asked.Role, asked.Validate()
+			}
 		}
-		a.Owner = x.ownerOf(ctx, r.Secret)
-		if keys := a.Owner != nil && request.FromAWSIAMRole(a.Owner).Keys; keys || a.Keys {
-			a.Warnings = slices.DeleteFunc(a.Warnings, func(w request.Warning) bool { return w.UnlessKeys })
-		}
+		a.Warnings = r.WarningsFor(decider, x.Settings.MountPath)
 		x.add(ctx, a)
 	}
 	if len(x.Asked) == 0 {
@@ -113,17 +116,12 @@ func requestsOf(pod *corev1.Pod, account *metav1.PartialObjectMetadata, mountPat
 	return request.FromPod(starting, mountPath)
 }
 
-// readAccount adds what the ServiceAccount of a pod asks for to the pod's request.
-func (x *explanation) readAccount(a *diagnosis.Asked) {
-	if a.Account.Value == nil {
-		return
+// accountRequest returns what a ServiceAccount asks for, if it is known and asks for anything.
+func accountRequest(account *metav1.PartialObjectMetadata) (r request.Request, ok bool) {
+	if account == nil {
+		return request.Request{}, false
 	}
-	asked, ok := request.FromServiceAccount(a.Account.Value)
-	if !ok {
-		return
-	}
-	a.Request.Role, a.Keys = asked.Role, asked.Keys
-	a.RoleErr = asked.Validate()
+	return request.FromServiceAccount(account)
 }
 
 // ExplainServiceAccount reads what explains a ServiceAccount. The error says why it cannot be read.

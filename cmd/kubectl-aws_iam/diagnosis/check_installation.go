@@ -182,11 +182,16 @@ func (s *InstallationSnapshot) policy(name string) (problem string) {
 		return "has no binding"
 	case !p.Denies:
 		return onlyWarns
-	case (name == policyWrites || name == policyLabel) && s.user() != "" && !strings.Contains(p.Text, "'"+s.user()+"'"):
+	case (name == policyWrites || name == policyLabel) && s.user() != "" && !names(p, s.user()):
 		return "does not name " + s.user()
 	default:
 		return ""
 	}
+}
+
+// names reports whether an expression of a policy has a text, which can be joined from parts.
+func names(p *Policy, text string) bool {
+	return strings.Contains(strings.ReplaceAll(p.Text, "' + '", ""), "'"+text+"'")
 }
 
 // user returns the user name of the controller's ServiceAccount, or an empty string.

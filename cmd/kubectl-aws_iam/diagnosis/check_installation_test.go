@@ -28,7 +28,7 @@ func inOrder() *diagnosis.InstallationSnapshot {
 	s.Server.Value = &apiversion.Info{GitVersion: "v1.36.3-eks-123"}
 	s.HasCRD.Value = true
 	for _, name := range []string{"secret-writes", "secret-label", "serviceaccount-secret", "pod-role", "pod-roles"} {
-		s.Policies.Value = append(s.Policies.Value, diagnosis.Policy{Name: settings.Name + "-" + name, Bound: true, Denies: true, Text: "'" + controllerUser + "'"})
+		s.Policies.Value = append(s.Policies.Value, diagnosis.Policy{Name: settings.Name + "-" + name, Bound: true, Denies: true, Text: "x == 'system:serviceaccount:kube-system:' + 'kube-aws-iam-controller'"})
 	}
 	s.Environment.Value = map[string]string{"AWS_REGION": "eu-central-1", "AWS_CONTAINER_CREDENTIALS_FULL_URI": ""}
 	s.Usages.Value = []*usage.Usage{{Namespace: "payments", Secret: "aws-iam-orders", State: usage.Ready, Issued: &metav1.Time{Time: now.Add(-time.Minute)}}}

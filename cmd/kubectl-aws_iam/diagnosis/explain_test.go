@@ -98,7 +98,7 @@ func asked(t *testing.T, pod *corev1.Pod) []diagnosis.Asked {
 	t.Helper()
 	var all []diagnosis.Asked
 	for _, r := range request.FromPod(pod, "/meta/aws-iam") {
-		a := diagnosis.Asked{Request: r, Subject: authorization.Subject{Namespace: pod.Namespace, ServiceAccount: request.ServiceAccountName(pod)}}
+		a := diagnosis.Asked{Request: r, Warnings: r.WarningsFor(r, "/meta/aws-iam"), Subject: authorization.Subject{Namespace: pod.Namespace, ServiceAccount: request.ServiceAccountName(pod)}}
 		if r.Role != "" && r.Validate() == nil {
 			a.Role = arn(t, r.Role)
 		}

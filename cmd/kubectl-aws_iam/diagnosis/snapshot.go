@@ -36,6 +36,8 @@ type Snapshot struct {
 // Asked is one Secret that is asked for.
 type Asked struct {
 	request.Request
+	// Warnings are what in the pod keeps it from using the Secret.
+	Warnings []request.Warning
 	// Account is the ServiceAccount whose annotations say which role it is; its Value is nil
 	// for another Request.
 	Account Read[*metav1.PartialObjectMetadata]

@@ -99,7 +99,25 @@ func Of(d *appsv1.Deployment) (Settings, error) {
 	if c == nil {
 		return Default(), fmt.Errorf("deployment %s/%s has no container", d.Namespace, d.Name)
 	}
-	return Parse(append(slices.Clone(c.Command), c.Args...))
+	args := append(slices.Clone(c.Command), c.Args...)
+	for i := range args {
+		args[i] = expand(args[i], c, d.Namespace)
+	}
+	return Parse(args)
+}
+
+// expand replaces the references to variables in an argument, as far as the Deployment has their
+// values: $(NAME). Source: "Define a Command and Arguments for a Container" in the Kubernetes
+// documentation.
+func expand(arg string, c *corev1.Container, namespace string) string {
+	for _, v := range c.Env {
+		value := v.Value
+		if from := v.ValueFrom; from != nil && from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.namespace" {
+			value = namespace
+		}
+		arg = strings.ReplaceAll(arg, "$("+v.Name+")", value)
+	}
+	return arg
 }
 
 // Container returns the controller's container, or nil if there is none at all.

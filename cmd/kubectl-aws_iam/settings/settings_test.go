@@ -52,6 +52,10 @@ func TestOf(t *testing.T) {
 			[]corev1.Container{{Name: "controller", Args: []string{"--cluster-name=prod"}}},
 			func(s *settings.Settings) bool { return s.ClusterName == "prod" }, "",
 		},
+		{"the seed in the controller's namespace", []corev1.Container{{
+			Name: settings.Name, Args: []string{"--seed-secret=$(POD_NAMESPACE)/seed"},
+			Env: []corev1.EnvVar{{Name: "POD_NAMESPACE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}},
+		}}, func(s *settings.Settings) bool { return s.Seed.String() == "kube-system/seed" }, ""},
 		{"an invalid base", []corev1.Container{{Name: settings.Name, Args: []string{"--base-role-arn=x"}}}, nil, "--base-role-arn"},
 		{"an invalid duration", []corev1.Container{{Name: settings.Name, Args: []string{"--refresh-limit=x"}}}, nil, "refresh-limit"},
 		{"no container", nil, nil, "has no container"},

@@ -16,6 +16,7 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 FUZZTIME ?= 20s
 COVERAGE ?= 90
 
+comma    := ,
 BIN      := $(CURDIR)/bin
 PROGRAM  := bin/kube-aws-iam-controller
 MODULES  := . cmd/kubectl-aws_iam test/chart hack/image hack/localapi hack/localapi/newest hack/localapi/prebuilt hack/tools test/rolesanywhere/vectors test/sdk/go-v1 test/sdk/go-v2 test/sdk/minio-go
@@ -55,6 +56,19 @@ plugin: ## Build the kubectl plugin into bin/, with its completion: put both int
 	cd cmd/kubectl-aws_iam && $(COMPILE) -o $(BIN)/kubectl-aws_iam .
 	install -m 755 cmd/kubectl-aws_iam/kubectl_complete-aws_iam $(BIN)/
 
+# What krew downloads is to be at PLUGIN_URL.
+PLUGIN_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64,windows/arm64
+PLUGIN_URL       ?= https://example.org/kube-aws-iam-controller/$(VERSION)
+PLUGINS          := $(foreach platform,$(subst $(comma), ,$(PLUGIN_PLATFORMS)),bin/plugin/$(subst /,-,$(platform)))
+
+.PHONY: plugins
+plugins: $(PLUGINS) ## Build the kubectl plugin for all systems into bin/plugin/, as archives with a krew manifest (PLUGIN_PLATFORMS, PLUGIN_URL)
+	go run ./hack/plugin --folder bin/plugin --platforms "$(PLUGIN_PLATFORMS)" --version "$(VERSION)" --url "$(PLUGIN_URL)" --modified "$(SOURCE_DATE_EPOCH)"
+
+.PHONY: $(PLUGINS)
+$(PLUGINS):
+	cd cmd/kubectl-aws_iam && GOOS=$(word 1,$(subst -, ,$(@F))) GOARCH=$(word 2,$(subst -, ,$(@F))) $(COMPILE) -o $(CURDIR)/$@/kubectl-aws_iam .
+
 .PHONY: run
 run: ## Run the controller against the current kubeconfig (ARGS="--flags")
 	go run -ldflags "-X main.version=$(VERSION)" ./cmd/kube-aws-iam-controller $(ARGS)
@@ -65,7 +79,6 @@ demo: build ## Show the main job on a local API server and STS double (KEEP=1 le
 
 # For each platform the binaries, such as bin/linux/amd64/kube-aws-iam-controller,
 # and the program that packs them.
-comma    := ,
 PROGRAMS := kube-aws-iam-controller credentials-endpoint
 BINARIES := $(foreach platform,$(subst $(comma), ,$(PLATFORMS)),$(PROGRAMS:%=bin/$(platform)/%))
 PACK      = $(BIN)/image --binaries bin --platforms "$(PLATFORMS)" --tag "$(IMAGE)" --version "$(VERSION)" \

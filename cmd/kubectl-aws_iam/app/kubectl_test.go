@@ -1,8 +1,13 @@
 package app
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // TestKubectl runs the plugin as kubectl does.
@@ -46,5 +51,31 @@ func TestHelp(t *testing.T) {
 	}
 	if got := n.run("--version"); got.out != "kubectl aws-iam version test\n" {
 		t.Errorf("the version is %q", got.out)
+	}
+}
+
+// TestDocumentation parses the plugin's command lines in the documentation.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("docs/kubectl-plugin.md") // from the repository's root: see runMain
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile(`(?m)(?:^ {4}(?:\$ )?|\| )kubectl aws-iam ([^#|\n]*)`).FindAllSubmatch(text, -1)
+	if len(lines) < 6 {
+		t.Errorf("it has %d command lines", len(lines))
+	}
+	for _, line := range lines {
+		p := &plugin{IOStreams: genericiooptions.NewTestIOStreamsDiscard(), flags: genericclioptions.NewConfigFlags(true)}
+		cmd, rest, err := p.command("test").Find(strings.Fields(string(line[1])))
+		if err != nil {
+			t.Errorf("%s: %v", line[0], err)
+			continue
+		}
+		if err := cmd.ParseFlags(rest); err != nil {
+			t.Errorf("%s: %v", line[0], err)
+		}
+		if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil || !cmd.Runnable() {
+			t.Errorf("%s: %v", line[0], err)
+		}
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -30,9 +29,6 @@ import (
 type Cluster struct {
 	Kubernetes kubernetes.Interface
 	Metadata   metadata.Interface
-	// Dynamic is for objects of any kind.
-	Dynamic dynamic.Interface
-
 	// resources is the client of the API group of AWSIAMRoles.
 	resources rest.Interface
 	clock     serverClock
@@ -49,9 +45,6 @@ func New(config *rest.Config) (*Cluster, error) {
 		return nil, err
 	}
 	if c.Metadata, err = metadata.NewForConfig(config); err != nil {
-		return nil, err
-	}
-	if c.Dynamic, err = dynamic.NewForConfig(config); err != nil {
 		return nil, err
 	}
 	config.GroupVersion, config.APIPath = &v1.GroupVersion, "/apis"

@@ -12,8 +12,9 @@ import (
 type check struct {
 	*plugin
 
-	controller controllerFlags
-	output     outputFlags
+	controller    controllerFlags
+	output        outputFlags
+	metadataImage string
 }
 
 func newCheck(p *plugin) *cobra.Command {
@@ -21,7 +22,8 @@ func newCheck(p *plugin) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the installation of the controller",
-		Long: "Check the installation of the controller: ✓ in order, ✗ not in order, – not known or not used. It changes nothing. " +
+		Long: "Check the installation of the controller: ✓ in order, ✗ not in order, – not known or not used. It changes nothing; " +
+			"--metadata-image starts a pod. " +
 			"The exit code is 1 if a check failed.",
 		Example: `  # With the command that comes next for each check that failed
   kubectl aws-iam check -o wide`,
@@ -31,6 +33,7 @@ func newCheck(p *plugin) *cobra.Command {
 	}
 	c.controller.addTo(p, cmd)
 	c.output.addTo(cmd)
+	cmd.Flags().StringVar(&c.metadataImage, "metadata-image", "", "Start a pod of this image, which must have curl, in the namespace, to find out whether it reaches the metadata service of its node.")
 	return cmd
 }
 
@@ -42,11 +45,15 @@ func (c *check) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cluster, _, err := c.open()
+	cluster, namespace, err := c.open()
 	if err != nil {
 		return err
 	}
 	s := cluster.CheckInstallation(ctx, at)
+	if c.metadataImage != "" {
+		reached := cluster.ReachesMetadata(ctx, namespace, c.metadataImage)
+		s.Metadata = &reached
+	}
 	s.Now = c.time(cluster)
 	name, title := "deployment/", "No controller found"
 	if d := s.Deployment.Value; d != nil {

@@ -16,7 +16,12 @@ import (
 // installation checks the installation.
 func (n *namespace) installation() *explanation {
 	n.Helper()
-	got := n.run("check", "-o", "json")
+	return n.report(n.run("check", "-o", "json"))
+}
+
+// report parses a report.
+func (n *namespace) report(got result) *explanation {
+	n.Helper()
 	var e explanation
 	if err := json.Unmarshal([]byte(got.out), &e); err != nil {
 		n.Fatalf("%v: %s%s", err, got.out, got.err)
@@ -110,9 +115,50 @@ func (n *namespace) update(o client.Object) {
 // In CI, a user who sees nothing must not find everything in order.
 func TestCheck_WithoutRights(t *testing.T) {
 	n := newNamespace(t)
-	u := n.as("nobody", "system:authenticated")
+	u := n.as("stranger", "system:authenticated")
 	e := u.installation()
 	if got := e.check("controller"); e.Works || !strings.HasPrefix(got, "Failed: you may not list Deployments") {
 		t.Errorf("controller is %q", got)
+	}
+}
+
+// TestCheck_Metadata plays the kubelet of the pod that tries to reach the metadata service.
+func TestCheck_Metadata(t *testing.T) {
+	n := newNamespace(t)
+	exited := func(code int32) corev1.PodStatus {
+		return corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "curl", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}},
+		}}}
+	}
+	for _, c := range []struct {
+		name   string
+		status corev1.PodStatus
+		want   string
+	}{
+		{"reached", corev1.PodStatus{Phase: corev1.PodSucceeded}, "Failed: a pod reaches the metadata service"},
+		{"no answer", exited(28), "Passed: a pod does not reach the metadata service"},
+		{"refused", exited(7), "Passed: a pod does not reach the metadata service"},
+		{"another failure", exited(2), "Unknown: curl ended with exit code 2"},
+		{"no image", corev1.PodStatus{Phase: corev1.PodFailed, Reason: "DeadlineExceeded", Message: "too long"}, "Unknown: the pod that tries it did not run: too long"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := n.in(t)
+			done := make(chan result, 1)
+			go func() { done <- n.run("check", "-o", "json", "--metadata-image=curl") }()
+			var pods corev1.PodList
+			n.await("the pod", func() (bool, error) {
+				err := suite.Cluster.List(n.Context(), &pods, client.InNamespace(n.name))
+				return len(pods.Items) == 1, err
+			})
+			pods.Items[0].Status = c.status
+			n.must(suite.Cluster.Status().Update(n.Context(), &pods.Items[0]))
+			if got := n.report(<-done).check("metadata"); !strings.HasPrefix(got, c.want) {
+				t.Errorf("metadata is %q", got)
+			}
+			n.await("the pod's deletion", func() (bool, error) {
+				err := suite.Cluster.List(n.Context(), &pods, client.InNamespace(n.name))
+				return len(pods.Items) == 0, err
+			})
+		})
 	}
 }

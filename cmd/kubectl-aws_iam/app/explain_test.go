@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -10,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// explanation is what explain -o json prints.
+// explanation is what explain and check print with -o json.
 type explanation struct {
 	Works    bool
 	Next     string
@@ -23,15 +22,7 @@ type explanation struct {
 // explain explains an object.
 func (n *namespace) explain(args ...string) *explanation {
 	n.Helper()
-	got := n.run(append([]string{"explain", "-o", "json"}, args...)...)
-	var e explanation
-	if err := json.Unmarshal([]byte(got.out), &e); err != nil {
-		n.Fatalf("%v: %s%s", err, got.out, got.err)
-	}
-	if (got.code == 0) != e.Works || e.Works != (e.Next == "") {
-		n.Errorf("exit code %d, works: %t, next is %q", got.code, e.Works, e.Next)
-	}
-	return &e
+	return n.report(n.run(append([]string{"explain", "-o", "json"}, args...)...))
 }
 
 // check returns a check as its status and message.

@@ -28,8 +28,8 @@ func (l *list) follow(ctx context.Context, c *cluster.Cluster, namespace string)
 type follower struct {
 	*list
 
-	// printer and columns are one for all tables: they remember whether the headers were printed, and
-	// how wide the columns are.
+	// printer and columns are one for all tables: they remember whether the headers were printed,
+	// and how wide the columns are.
 	printer printers.ResourcePrinter
 	columns *tabwriter.Writer
 	known   []*usage.Usage

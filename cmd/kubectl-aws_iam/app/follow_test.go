@@ -97,7 +97,7 @@ func TestList_WatchObjects(t *testing.T) {
 
 func TestList_WatchForbidden(t *testing.T) {
 	n := newNamespace(t)
-	f := n.as("nobody", "system:authenticated").follow()
+	f := n.as("stranger", "system:authenticated").follow()
 	if code := <-f.done; code != 1 || !strings.Contains(f.err.String(), "error: ") || !strings.Contains(f.err.String(), "is forbidden") {
 		t.Errorf("exit code %d: %s", code, f.err.String())
 	}

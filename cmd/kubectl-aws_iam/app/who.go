@@ -121,7 +121,8 @@ func (w *who) findInLog(id string) (*keylog.Entry, error) {
 	return keylog.Find(in, id)
 }
 
-// read reads the roles of all namespaces, or of one if a flag names it or the user may read no more.
+// read reads the roles of all namespaces, or of one if a flag names it or the user may read no
+// more.
 func (w *who) read(ctx context.Context) (*cluster.Cluster, []*usage.Usage, error) {
 	c, namespace, err := w.open()
 	if err != nil {

@@ -139,8 +139,8 @@ func listOf[L runtime.Object](list func(context.Context, metav1.ListOptions) (L,
 	return func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return list(ctx, o) }
 }
 
-// list returns the objects of a list that keep says to keep, and has reduced. It reads the list page
-// by page, so that its memory follows what is kept.
+// list returns the objects of a list that keep says to keep, and has reduced. It reads the list
+// page by page, so that its memory follows what is kept.
 func list[T runtime.Object](ctx context.Context, read pager.ListPageFunc, o metav1.ListOptions, keep func(T) bool) ([]T, error) {
 	var kept []T
 	err := pager.New(read).EachListItem(ctx, o, func(object runtime.Object) error {

@@ -103,7 +103,8 @@ func (c *Cluster) ExplainPod(ctx context.Context, controller Controller, namespa
 	return x.Snapshot, nil
 }
 
-// requestsOf returns what a pod asks for that has not ended, with the Warnings that a running pod has, too.
+// requestsOf returns what a pod asks for that has not ended, with the Warnings that a running pod
+// has, too.
 func requestsOf(pod *corev1.Pod, account *metav1.PartialObjectMetadata, mountPath string) []request.Request {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil

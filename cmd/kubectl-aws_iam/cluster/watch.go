@@ -24,9 +24,9 @@ import (
 // tick is how often a watch looks at the clock: credentials expire without a change of any object.
 const tick = 10 * time.Second
 
-// WatchRoles calls changed with what there is in a namespace, or in all if it is "": at first, after
-// each change, and now and then. It returns when the context ends, without an error, or with the
-// error of changed, or of a list or watch that the user has no right to.
+// WatchRoles calls changed with what there is in a namespace, or in all if it is "": at first,
+// after each change, and now and then. It returns when the context ends, without an error, or with
+// the error of changed, or of a list or watch that the user has no right to.
 func (c *Cluster) WatchRoles(ctx context.Context, namespace string, changed func(*usage.Snapshot) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	var running sync.WaitGroup

@@ -32,7 +32,7 @@ const (
 )
 
 var installationCauses = []string{
-	checkKubernetes, checkController, checkRBAC, checkLease, checkVersion, checkRegion, checkIdentity, checkSeed, checkCredentials, checkCRD, checkPolicies,
+	checkKubernetes, checkController, checkRBAC, checkLease, checkVersion, checkRegion, checkIdentity, checkSeed, checkCredentials, checkCRD, checkPolicies, checkMetadata,
 }
 
 // InstallationSnapshot is all that the state of an installation depends on.
@@ -57,6 +57,8 @@ type InstallationSnapshot struct {
 	Warnings Read[[]Event]
 	// Usages are the roles in use in all namespaces.
 	Usages Read[[]*usage.Usage]
+	// Metadata is whether a pod reached the metadata service, or nil if none tried.
+	Metadata *Read[bool]
 }
 
 // Policy is an admission policy.
@@ -73,7 +75,7 @@ func CheckInstallation(s *InstallationSnapshot) *Report {
 	return report(installationCauses,
 		Section{Title: "Cluster", Checks: []Check{s.kubernetes(), s.crd(), s.policies(), s.injecting()}},
 		Section{Title: "Controller", Checks: []Check{s.running(), s.version(), s.lease(s.Now), s.rbac()}},
-		Section{Title: "AWS", Checks: []Check{s.identity(), s.seed(s.Now), s.region(), s.credentials(), metadata()}},
+		Section{Title: "AWS", Checks: []Check{s.identity(), s.seed(s.Now), s.region(), s.credentials(), s.metadata()}},
 	)
 }
 
@@ -309,8 +311,8 @@ func (s *InstallationSnapshot) identityKind() string {
 	}
 }
 
-// identityOfSDK is identityKind of a controller whose flags leave it to the AWS SDK, in the order in
-// which that looks.
+// identityOfSDK is identityKind of a controller whose flags leave it to the AWS SDK, in the order
+// in which that looks.
 func (s *InstallationSnapshot) identityOfSDK() string {
 	e := s.Environment.Value
 	has := func(name string) bool { _, ok := e[name]; return ok }
@@ -397,10 +399,17 @@ func (s *InstallationSnapshot) soonest() time.Duration {
 	return left.Round(time.Minute)
 }
 
-// metadata says how to find out whether pods reach the metadata service of their node: only a pod
-// can.
-func metadata() Check {
-	return unknown(checkMetadata, "only a pod can find out whether pods reach the node's role; this must fail: "+
-		"kubectl run imds --rm --stdin --restart=Never --image=curlimages/curl -- curl --silent --max-time 3 --request PUT "+
-		"--header 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token")
+// metadata is the check that pods do not reach the metadata service of their node.
+func (s *InstallationSnapshot) metadata() Check {
+	switch {
+	case s.Metadata == nil:
+		return unknown(checkMetadata, "only a pod can find out whether pods reach the metadata service, and so the node's role: --metadata-image starts one")
+	case s.Metadata.Err != nil:
+		return unknown(checkMetadata, "%v", s.Metadata.Err)
+	case s.Metadata.Value:
+		return failed(checkMetadata, "aws ec2 modify-instance-metadata-options --http-tokens required --http-put-response-hop-limit 1 --instance-id <instance>",
+			"a pod reaches the metadata service: pods can have the node's role")
+	default:
+		return passed(checkMetadata, "a pod does not reach the metadata service")
+	}
 }

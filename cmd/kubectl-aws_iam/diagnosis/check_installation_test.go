@@ -90,7 +90,10 @@ func TestCheckInstallation(t *testing.T) {
 		}, "credentials", failed, "1 Ready, 1 Late, 1 Waiting", "kubectl aws-iam list --all-namespaces --expiring 71m"},
 		{"roles that may not be read", func(s *snapshot) { s.Usages = diagnosis.Read[[]*usage.Usage]{Err: errors.New("may not")} }, "credentials", unknown, "may not", ""},
 		{"nothing in use", func(s *snapshot) { s.Usages.Value = nil }, "credentials", passed, "no role is in use", ""},
-		{"metadata", func(*snapshot) {}, "metadata", unknown, "only a pod can find out", ""},
+		{"metadata that no pod tried", func(*snapshot) {}, "metadata", unknown, "only a pod can find out", ""},
+		{"metadata that pods reach", func(s *snapshot) { s.Metadata = &diagnosis.Read[bool]{Value: true} }, "metadata", failed, "a pod reaches", "aws ec2 modify-instance-metadata-options"},
+		{"metadata that pods do not reach", func(s *snapshot) { s.Metadata = &diagnosis.Read[bool]{} }, "metadata", passed, "a pod does not reach", ""},
+		{"metadata that could not be tried", func(s *snapshot) { s.Metadata = &diagnosis.Read[bool]{Err: errForbidden} }, "metadata", unknown, "forbidden", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := inOrder()

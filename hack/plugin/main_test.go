@@ -75,14 +75,19 @@ func filesOf(t *testing.T, archive []byte, of string) (names []string, content s
 	}
 }
 
-func TestPack(t *testing.T) {
-	folder := packed(t, "v1.2.3")
-	text, err := os.ReadFile(filepath.Join(folder, "aws-iam.yaml"))
+func readFile(t *testing.T, folder, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, name)) //nolint:gosec // of this test's folders
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+func TestPack(t *testing.T) {
+	folder := packed(t, "v1.2.3")
 	var k krew
-	if err := yaml.Unmarshal(text, &k); err != nil {
+	if err := yaml.Unmarshal(readFile(t, folder, "aws-iam.yaml"), &k); err != nil {
 		t.Fatal(err)
 	}
 	if k.Kind != "Plugin" || k.Metadata.Name != "aws-iam" || k.Spec.Version != "v1.2.3" || k.Spec.ShortDescription == "" || k.Spec.Description == "" || len(k.Spec.Platforms) != 3 {
@@ -90,10 +95,7 @@ func TestPack(t *testing.T) {
 	}
 	for _, p := range k.Spec.Platforms {
 		system, arch := p.Selector.MatchLabels["os"], p.Selector.MatchLabels["arch"]
-		archive, err := os.ReadFile(filepath.Join(folder, filepath.Base(p.URI)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		archive := readFile(t, folder, filepath.Base(p.URI))
 		if want := "https://example.org/x/kubectl-aws_iam-v1.2.3-" + system + "-" + arch + ".tar.gz"; p.URI != want {
 			t.Errorf("the archive is at %s, want %s", p.URI, want)
 		}
@@ -113,10 +115,8 @@ func TestPack(t *testing.T) {
 func TestPack_Reproducible(t *testing.T) {
 	one, two := packed(t, "v1.2.3"), packed(t, "v1.2.3")
 	for _, name := range []string{"aws-iam.yaml", "kubectl-aws_iam-v1.2.3-linux-amd64.tar.gz"} {
-		a, err := os.ReadFile(filepath.Join(one, name))
-		b, otherErr := os.ReadFile(filepath.Join(two, name))
-		if err != nil || otherErr != nil || !bytes.Equal(a, b) {
-			t.Errorf("%s differs: %v, %v", name, err, otherErr)
+		if !bytes.Equal(readFile(t, one, name), readFile(t, two, name)) {
+			t.Errorf("%s differs", name)
 		}
 	}
 }

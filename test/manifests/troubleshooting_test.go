@@ -92,7 +92,13 @@ func TestTroubleshooting_CommandsWork(t *testing.T) {
 	}
 	onNode := []string{"kubectl exec ", "kubectl logs "}
 	ran := 0
-	for _, command := range commandsOf(readDoc(t, "troubleshooting.md")) {
+	commands := commandsOf(readDoc(t, "troubleshooting.md"))
+	for part := range prints {
+		if !strings.Contains(strings.Join(commands, "\n"), part) {
+			t.Errorf("the guide has no command with %s", part)
+		}
+	}
+	for _, command := range commands {
 		if slices.ContainsFunc(onNode, func(needs string) bool { return strings.Contains(command, needs) }) {
 			continue
 		}

@@ -248,7 +248,7 @@ export ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in what ships (needs vuln.go.dev)
-	@hack/vuln.sh .
+	@hack/vuln.sh . cmd/kubectl-aws_iam
 
 .PHONY: clean
 clean: ## Remove bin/ (the API server for tests stays in the user's cache folder)

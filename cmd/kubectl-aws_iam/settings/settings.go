@@ -40,6 +40,13 @@ type Settings struct {
 	LeaderElect   bool
 	ClusterName   string
 	RefreshLimit  time.Duration
+	// AssumeRole and AnywhereRole are the roles as which the controller calls STS, if flags say so.
+	AssumeRole, AnywhereRole string
+	// ExternalID is the template of --external-id. With ExternalIDFile, roles can have another one.
+	ExternalID, ExternalIDFile string
+	SessionTags                []string
+	// Audiences are those of web identity tokens; the first one is the default.
+	Audiences []string
 }
 
 // flags are the flags, with the controller's defaults.
@@ -61,6 +68,12 @@ func (s *Settings) flags() *flags {
 	f.StringVar(&s.MountPath, "mount-path", "/meta/aws-iam", "")
 	f.StringVar(&s.ClusterName, "cluster-name", "kubernetes", "")
 	f.DurationVar(&s.RefreshLimit, "refresh-limit", 30*time.Minute, "")
+	f.StringVar(&s.AssumeRole, "assume-role", "", "")
+	f.StringVar(&s.AnywhereRole, "roles-anywhere-role-arn", "", "")
+	f.StringVar(&s.ExternalID, "external-id", "", "")
+	f.StringVar(&s.ExternalIDFile, "external-id-file", "", "")
+	f.StringSliceVar(&s.SessionTags, "session-tags", nil, "")
+	f.StringSliceVar(&s.Audiences, "web-identity-audience", []string{"sts.amazonaws.com"}, "")
 	f.BoolVar(&s.DryRun, "dry-run-authorization", false, "")
 	f.BoolVar(&s.LeaderElect, "leader-elect", false, "")
 	return f

@@ -62,7 +62,7 @@ func (p *plugin) command(version string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true // kubectl completes by itself, see kubectl_complete-aws_iam
 	p.flags.AddFlags(root.PersistentFlags())
 	p.completeFlags(root)
-	root.AddCommand(newList(p), newExplain(p), newWho(p), newCheck(p))
+	root.AddCommand(newList(p), newExplain(p), newWho(p), newCheck(p), newGrant(p), newTrust(p), newSeed(p), newMigrate(p))
 	return root
 }
 

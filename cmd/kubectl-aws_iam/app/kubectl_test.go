@@ -27,6 +27,12 @@ func TestKubectl(t *testing.T) {
 		{"aws-iam explain awsiamrole --namespace " + n.name + " r", "reports-reader"},
 		{"aws-iam list --namespace " + n.name[:6], n.name},
 		{"aws-iam list --output ''", "wide"},
+		{"aws-iam grant ", "serviceaccount"},
+		{"aws-iam grant pod --namespace " + n.name + " orders-", "orders-1"},
+		{"aws-iam trust orders --for ''", "serviceaccount"},
+		{"aws-iam trust orders --by ''", "external-id"},
+		{"aws-iam trust orders --for serviceaccount --namespace " + n.name + " m", "metrics"},
+		{"aws-iam migrate k", "kube2iam"},
 		{"aws-iam list --context ''", "envtest"},
 	} {
 		got := n.shell("kubectl __complete " + strings.TrimSuffix(c.line, " ") + map[bool]string{true: " ''"}[strings.HasSuffix(c.line, " ")])
@@ -44,7 +50,7 @@ func TestKubectl(t *testing.T) {
 func TestHelp(t *testing.T) {
 	n := newNamespace(t)
 	got := n.run("--help")
-	for _, want := range []string{"kubectl aws-iam [command]", "explain", "list", "who", "check", "--context", "--namespace"} {
+	for _, want := range []string{"kubectl aws-iam [command]", "explain", "list", "who", "check", "grant", "trust", "seed", "migrate", "--context", "--namespace"} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("it lacks %q:\n%s", want, got.out)
 		}

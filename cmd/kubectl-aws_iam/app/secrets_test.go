@@ -18,10 +18,14 @@ import (
 // server answers.
 func TestNoSecretIsPrinted(t *testing.T) {
 	n := newRoles(t)
+	n.loginToAWS()
 	id := keyOf(n.awaitSecret("aws-iam-orders"))
 	arguments := map[string][]string{
 		"list": nil, "explain pod": {"orders-1"}, "explain serviceaccount": {"metrics"}, "explain awsiamrole": {"reports-reader"},
 		"who": {id, "--log", suite.controller.Log}, "check": nil,
+		"grant pod": {"denied"}, "grant serviceaccount": {"metrics", "--role", "billing"},
+		"trust": {"metrics", "metrics", "--for", "serviceaccount", "--principal", seedRole},
+		"seed":  {seedRole, "--namespace", n.name}, "migrate": nil,
 	}
 	p := &plugin{IOStreams: genericiooptions.NewTestIOStreamsDiscard(), flags: genericclioptions.NewConfigFlags(true)}
 	for _, cmd := range leaves(p.command("test")) {

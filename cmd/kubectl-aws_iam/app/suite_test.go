@@ -143,7 +143,7 @@ func deploy(ctx context.Context) error {
 	if err := suite.Cluster.Create(ctx, environment); err != nil {
 		return err
 	}
-	if err := suite.Create(ctx, "config/manager", "- --leader-elect", "- --leader-elect\n        - --base-role-arn=arn:aws:iam::"+env.Account+":role/"); err != nil {
+	if err := suite.Create(ctx, "config/manager", "- --leader-elect", "- --leader-elect\n        - --base-role-arn=arn:aws:iam::"+env.Account+":role/\n        - --cluster-name=test"); err != nil {
 		return err
 	}
 	var d appsv1.Deployment

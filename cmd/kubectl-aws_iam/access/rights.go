@@ -1,5 +1,5 @@
-// Package access is what lets an object have a role: the rights in the cluster, and the trust policy
-// of the role. It is pure: it does no I/O.
+// Package access is what lets an object have a role: the rights in the cluster, and the trust
+// policy of the role. It is pure: it does no I/O.
 package access
 
 import (

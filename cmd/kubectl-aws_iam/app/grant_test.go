@@ -31,7 +31,7 @@ func TestGrant(t *testing.T) {
 			args := append([]string{"grant"}, c.args...)
 			got := n.run(args...)
 			var roles []string
-			for _, document := range strings.Split(got.out, "---\n") {
+			for document := range strings.SplitSeq(got.out, "---\n") {
 				var role rbacv1.Role
 				n.must(yaml.Unmarshal([]byte(document), &role))
 				if role.Kind == "Role" {

@@ -1,13 +1,13 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kube-aws-iam-controller/test/env"
@@ -76,7 +76,7 @@ func TestSeed(t *testing.T) {
 		t.Errorf("uid or labels changed, or an owner remains: %v", again.ObjectMeta)
 	}
 	if again.Annotations["example.org/note"] == "" || again.Annotations["iam.amazonaws.com/issued-at"] != "" || len(again.Data) != 3 ||
-		string(again.Data["credentials.json"]) == string(s.Data["credentials.json"]) {
+		bytes.Equal(again.Data["credentials.json"], s.Data["credentials.json"]) {
 		t.Errorf("annotations are %v, %d keys", again.Annotations, len(again.Data))
 	}
 }
@@ -112,7 +112,7 @@ func TestSeed_Foreign(t *testing.T) {
 		"labeled":    {ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"heritage": "Helm"}}, StringData: map[string]string{process: "{}"}},
 		"other-role": {ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"iam.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/x"}}, StringData: map[string]string{process: "{}"}},
 		"typed":      {Type: "example.org/type", StringData: map[string]string{process: "{}"}},
-		"immutable":  {Immutable: ptr.To(true), StringData: map[string]string{process: "{}"}},
+		"immutable":  {Immutable: new(true), StringData: map[string]string{process: "{}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := n.in(t)

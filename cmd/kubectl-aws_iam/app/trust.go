@@ -124,11 +124,11 @@ func (t *trust) trusted(s *diagnosis.Snapshot, arn role.ARN) (*access.Trust, err
 		if a.Role != arn {
 			continue
 		}
-		account := a.Request.ServiceAccount()
+		account := a.ServiceAccount()
 		wanted.Users = append(wanted.Users, credentials.User{Namespace: s.Namespace, Secret: a.Request.Secret, ServiceAccount: account})
 		wanted.Account = cmp.Or(wanted.Account, account)
-		if slices.Contains(s.Settings.Audiences, a.Request.Audience) {
-			wanted.Audience = a.Request.Audience
+		if slices.Contains(s.Settings.Audiences, a.Audience) {
+			wanted.Audience = a.Audience
 		}
 	}
 	switch {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -155,7 +154,7 @@ func TestTrust(t *testing.T) {
 		}
 		suite.STS.Trust(arn, func(call ststest.Call) bool { return allows(policy, &call) })
 		suite.STS.Allow(arn)
-		pod := fmt.Sprintf("of-%s", c.kind)
+		pod := "of-" + c.kind
 		for _, n := range []*namespace{n, other} {
 			n.create(n.pod(pod, "web", c.secret))
 		}

@@ -26,7 +26,7 @@ func (c *Cluster) Rights(ctx context.Context, s *diagnosis.Snapshot) (needed []a
 	for i := range s.Asked {
 		a := &s.Asked[i]
 		switch {
-		case a.Request.ServiceAccount() != "" && s.Settings.WebIdentity: // AWS decides
+		case a.ServiceAccount() != "" && s.Settings.WebIdentity: // AWS decides
 		case a.Owner != nil && a.Subject.ServiceAccount != "":
 			owned, err := x.assume(ctx, authorization.Subject{Namespace: s.Namespace}, a.Owner.Spec.RoleReference)
 			if err != nil {

@@ -44,7 +44,7 @@ func (c *Cluster) Workloads(ctx context.Context, controller Controller, namespac
 
 func (c *Cluster) readWorkloads(ctx context.Context, namespace string, s *migration.Snapshot) error {
 	apps, batch := c.Kubernetes.AppsV1(), c.Kubernetes.BatchV1()
-	add := func(kind string, o metav1.Object, template corev1.PodTemplateSpec) bool { //nolint:gocritic // it is kept
+	add := func(kind string, o metav1.Object, template corev1.PodTemplateSpec) bool {
 		s.Workloads = append(s.Workloads, migration.Workload{Namespace: o.GetNamespace(), Kind: kind, Name: o.GetName(), Template: template})
 		return false
 	}

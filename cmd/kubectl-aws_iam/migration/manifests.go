@@ -11,8 +11,8 @@ import (
 	"kube-aws-iam-controller/pkg/request"
 )
 
-// Manifests returns what a namespace needs, each object once: rights first, so that no pod waits for
-// one, and labels of the Namespace before those of ServiceAccounts, which stay only then.
+// Manifests returns what a namespace needs, each object once: rights first, so that no pod waits
+// for one, and labels of the Namespace before those of ServiceAccounts, which stay only then.
 func Manifests(uses []Use, namespace string) []runtime.Object {
 	grants := map[string][]runtime.Object{}
 	accounts := map[string]runtime.Object{}

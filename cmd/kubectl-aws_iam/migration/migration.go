@@ -1,5 +1,5 @@
-// Package migration finds out by which tool workloads have their AWS roles today, and what they need
-// to have them by this controller, as docs/migration.md describes. It is pure: it does no I/O.
+// Package migration finds out by which tool workloads have their AWS roles today, and what they
+// need to have them by this controller, as docs/migration.md describes. It is pure: it does no I/O.
 package migration
 
 import (
@@ -86,7 +86,7 @@ func Of(s *Snapshot, tool Tool) []Use {
 	}
 	for _, r := range s.AWSIAMRoles {
 		w := Workload{Namespace: r.Namespace, Kind: v1.Kind, Name: r.Name}
-		uses = append(uses, s.use(w, Upstream, r.Spec.RoleReference, r.Name, ""))
+		uses = append(uses, s.use(&w, Upstream, r.Spec.RoleReference, r.Name, ""))
 	}
 	uses = slices.DeleteFunc(uses, func(u Use) bool { return tool != "" && u.Tool != tool })
 	slices.SortStableFunc(uses, func(a, b Use) int {
@@ -114,8 +114,8 @@ func annotation(o *metav1.PartialObjectMetadata, name string) string {
 }
 
 // use returns the Use of a role, with what is wrong with that.
-func (s *Snapshot) use(w Workload, tool Tool, reference, secret, account string) Use {
-	u := Use{Workload: w, Tool: tool, Role: reference, Secret: secret, Account: account}
+func (s *Snapshot) use(w *Workload, tool Tool, reference, secret, account string) Use {
+	u := Use{Workload: *w, Tool: tool, Role: reference, Secret: secret, Account: account}
 	base := s.Settings.Base
 	if _, err := base.Resolve(reference); err != nil && !base.IsZero() {
 		u.Problems = append(u.Problems, err.Error())
@@ -129,31 +129,43 @@ func (s *Snapshot) injected(w *Workload) []Use {
 	ns, account := s.byNamespaces[w.Namespace], s.accounts[w.Namespace+"/"+name]
 	var u Use
 	if reference := w.Template.Annotations[request.RoleAnnotation]; reference != "" {
-		tool := Kube2iam
-		if annotation(ns, permitted) != "" {
-			tool = Kiam
-		}
-		secret, err := request.SecretFor(reference)
-		u = s.use(*w, tool, reference, secret, name)
-		if err != nil {
-			u.Problems = []string{"the pod will be rejected: " + err.Error()}
-		}
-		for _, a := range notHonored {
-			if w.Template.Annotations[a] != "" {
-				u.Problems = append(u.Problems, "the annotation "+a+" is not honored")
-			}
-		}
+		u = s.byProxy(w, ns, reference, name)
 	} else if arn := annotation(account, request.RoleARNAnnotation); arn != "" {
-		u = s.use(*w, IRSA, arn, request.ServiceAccountPrefix+name, name)
-		u.LabelAccount = annotation(account, request.RoleAnnotatedLabel) != "true"
-		if skip := w.Template.Annotations[skipContainers]; skip != "" {
-			u.Problems = append(u.Problems, fmt.Sprintf("%s=%s is not read: write iam.amazonaws.com/skip-containers beside it", skipContainers, skip))
-		}
+		u = s.byWebhook(w, account, arn)
 	} else {
 		return nil
 	}
 	u.LabelNamespace = annotation(ns, request.InjectLabel) != "true"
 	return []Use{u}
+}
+
+// byProxy returns the role of a pod's annotation, as kube2iam and kiam read it.
+func (s *Snapshot) byProxy(w *Workload, ns *metav1.PartialObjectMetadata, reference, account string) Use {
+	tool := Kube2iam
+	if annotation(ns, permitted) != "" {
+		tool = Kiam
+	}
+	secret, err := request.SecretFor(reference)
+	u := s.use(w, tool, reference, secret, account)
+	if err != nil {
+		u.Problems = []string{"the pod will be rejected: " + err.Error()}
+	}
+	for _, a := range notHonored {
+		if w.Template.Annotations[a] != "" {
+			u.Problems = append(u.Problems, "the annotation "+a+" is not honored")
+		}
+	}
+	return u
+}
+
+// byWebhook returns the role of a ServiceAccount's annotation, as the webhook of IRSA reads it.
+func (s *Snapshot) byWebhook(w *Workload, account *metav1.PartialObjectMetadata, arn string) Use {
+	u := s.use(w, IRSA, arn, request.ServiceAccountPrefix+account.Name, account.Name)
+	u.LabelAccount = annotation(account, request.RoleAnnotatedLabel) != "true"
+	if skip := w.Template.Annotations[skipContainers]; skip != "" {
+		u.Problems = append(u.Problems, fmt.Sprintf("%s=%s is not read: write iam.amazonaws.com/skip-containers beside it", skipContainers, skip))
+	}
+	return u
 }
 
 // mounted returns the roles whose Secrets the pods of a workload mount by themselves.
@@ -162,7 +174,7 @@ func (s *Snapshot) mounted(w *Workload) (uses []Use) {
 		if r.Role == "" || r.ServiceAccount() != "" {
 			continue
 		}
-		u := s.use(*w, Upstream, r.Role, r.Secret, request.ServiceAccountName(pod(w)))
+		u := s.use(w, Upstream, r.Role, r.Secret, request.ServiceAccountName(pod(w)))
 		for _, warning := range r.WarningsFor(r, s.Settings.MountPath) {
 			u.Problems = append(u.Problems, warning.Reason+": "+warning.Note)
 		}
@@ -181,8 +193,8 @@ func (s *Snapshot) ByAWSIAMRole(u *Use) bool {
 	return u.Account != "" && slices.ContainsFunc(s.AWSIAMRoles, func(r *v1.AWSIAMRole) bool { return r.Namespace == u.Namespace && r.Name == u.Secret })
 }
 
-// NeedsTrust reports whether the role's trust policy must name the controller. With upstream it does
-// already, and with web identity it stays as it is.
+// NeedsTrust reports whether the role's trust policy must name the controller. With upstream it
+// does already, and with web identity it stays as it is.
 func (u *Use) NeedsTrust(s *settings.Settings) bool {
 	return u.Tool != Upstream && (u.Tool != IRSA || !s.WebIdentity)
 }

@@ -3,6 +3,7 @@
 package seed
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -123,12 +124,15 @@ func (s *Session) Data() (map[string]string, error) {
 		}
 	}
 	expiration := s.Expiration.UTC().Format(time.RFC3339)
+	process, err := json.Marshal(struct {
+		Version                                                int
+		AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive,staticcheck // the format's name
+	}{1, s.accessKeyID, s.secretAccessKey, s.sessionToken, expiration})
 	return map[string]string{
 		"expire":              expiration,
 		"credentials.process": "[default]\ncredential_process = cat /meta/aws-iam/credentials.json\n",
-		"credentials.json": fmt.Sprintf(`{"Version":1,"AccessKeyId":"%s","SecretAccessKey":"%s","SessionToken":"%s","Expiration":"%s"}`,
-			s.accessKeyID, s.secretAccessKey, s.sessionToken, expiration),
-	}, nil
+		"credentials.json":    string(process),
+	}, err
 }
 
 // Patch returns the strategic merge patch that makes an existing Secret the new seed, if it has not

@@ -9,8 +9,8 @@ import (
 	"kube-aws-iam-controller/pkg/role"
 )
 
-// Policy is a trust policy of IAM. Source: "Grammar of the IAM JSON policy language" in the IAM user
-// guide.
+// Policy is a trust policy of IAM. Source: "Grammar of the IAM JSON policy language" in the IAM
+// user guide.
 type Policy struct {
 	Version   string      `json:"Version"`
 	Statement []Statement `json:"Statement"`

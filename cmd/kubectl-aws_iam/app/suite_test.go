@@ -74,9 +74,35 @@ func runMain(m *testing.M) (code int) {
 	return code
 }
 
-// containsAny reports whether a text contains a value as it is, or in base64.
+// containsAny reports whether a text contains a value as it is, or in base64: of the value itself,
+// or of a longer text that has it anywhere.
 func containsAny(text string, value []byte) bool {
-	return strings.Contains(text, string(value)) || strings.Contains(text, base64.StdEncoding.EncodeToString(value))
+	if strings.Contains(text, string(value)) {
+		return true
+	}
+	for before := range 3 {
+		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), value...))
+		// The first and the last characters depend on what is before and after the value, too.
+		if strings.Contains(text, encoded[(before*4+2)/3:len(encoded)-1]) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestContainsAny(t *testing.T) {
+	value := []byte("s3cr3t/Key+value")
+	for before := range 5 {
+		for after := range 5 {
+			text := strings.Repeat("x", before) + string(value) + strings.Repeat("y", after)
+			if !containsAny("data: "+base64.StdEncoding.EncodeToString([]byte(text)), value) {
+				t.Errorf("is not found with %d bytes before and %d after", before, after)
+			}
+		}
+	}
+	if containsAny(base64.StdEncoding.EncodeToString([]byte("xxs3cr3t/Kez+value")), value) {
+		t.Error("is found where it is not")
+	}
 }
 
 func fail(err error) int {

@@ -18,8 +18,11 @@ func TestGrant(t *testing.T) {
 		{"a pod", "aws-iam-orders", func(n *namespace) { n.create(n.pod("web", "web", "aws-iam-orders")) }, []string{"pod", "web"}, []string{"assume:web:orders"}},
 		{"a ServiceAccount", "aws-iam.web", func(n *namespace) { n.create(n.pod("web", "web", "aws-iam.web")) }, []string{"serviceaccount", "web"}, []string{"assume:web:metrics"}},
 		{"a role that is given", "aws-iam-orders", func(n *namespace) { n.create(n.pod("web", "web", "aws-iam-orders")) }, []string{"sa", "web", "--role", "orders"}, []string{"assume:web:orders"}},
-		{"an ARN with a path", "aws-iam.web", func(n *namespace) { n.create(n.pod("web", "web", "aws-iam.web")) },
-			[]string{"sa", "web", "--role", "arn:aws:iam::210987654321:role/team/metrics"}, []string{"assume:web:arn:aws:iam::210987654321:role~1team~1metrics"}},
+		{
+			"an ARN with a path", "aws-iam.web", func(n *namespace) { n.create(n.pod("web", "web", "aws-iam.web")) },
+			[]string{"sa", "web", "--role", "arn:aws:iam::210987654321:role/team/metrics"},
+			[]string{"assume:web:arn:aws:iam::210987654321:role~1team~1metrics"},
+		},
 		{"a pod with the Secret of an AWSIAMRole", "aws-iam-reports", func(n *namespace) {
 			n.create(n.awsIAMRole("aws-iam-reports", "Reports"), n.pod("web", "web", "aws-iam-reports"))
 		}, []string{"pod", "web"}, []string{"assume::Reports", "use:web:aws-iam-reports"}},

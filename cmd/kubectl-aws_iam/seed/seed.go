@@ -124,9 +124,9 @@ func (s *Session) Data() (map[string]string, error) {
 		}
 	}
 	expiration := s.Expiration.UTC().Format(time.RFC3339)
-	process, err := json.Marshal(struct {
+	process, err := json.Marshal(struct { //nolint:gosec // they are what the Secret is for
 		Version                                                int
-		AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive,staticcheck // the format's name
+		AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive // the format's names
 	}{1, s.accessKeyID, s.secretAccessKey, s.sessionToken, expiration})
 	return map[string]string{
 		"expire":              expiration,

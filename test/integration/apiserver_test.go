@@ -72,10 +72,13 @@ func forward(t *testing.T, address string) {
 		t.Error(err)
 		return
 	}
-	listener, err := net.Listen("tcp", address) //nolint:noctx // at once
+	var listener net.Listener
+	err = env.AwaitWithin(t.Context(), patience, pollInterval, "the address, which another program can have for a moment", func() (bool, error) {
+		listener, err = net.Listen("tcp", address) //nolint:noctx // at once
+		return err == nil, nil
+	})
 	if err != nil {
-		t.Error(err)
-		return
+		panic(err) // the controller would wait without end
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {

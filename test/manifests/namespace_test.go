@@ -100,10 +100,11 @@ func (c *cluster) testNamespace(t *testing.T) {
 	}
 	label := map[string]string{"heritage": name}
 	adopts := changes(controller, seed, func(s *corev1.Secret) { s.Labels = label })
-	eventually(t, "the policies know the controller", func() bool {
-		return refusal(t, creates(controller, nil)(t.Context())) != "" && refusal(t, creates(former, label)(t.Context())) != "" && refusal(t, adopts(t.Context())) == ""
-	})
 	app := c.createServiceAccount(t, guarded, "of-another-namespace")
+	eventually(t, "the policies know the controller", func() bool {
+		return refusal(t, creates(controller, nil)(t.Context())) != "" && refusal(t, creates(former, label)(t.Context())) != "" &&
+			refusal(t, adopts(t.Context())) == "" && refusal(t, deletes(controller, seed)(t.Context())) != "" && refusal(t, requests(controller, app)(t.Context())) != ""
+	})
 	judge(t, []try{
 		{"writes one", "", creates(controller, label)},
 		{"writes one without the label refused", secretWrites, creates(controller, nil)},

@@ -17,8 +17,8 @@ import (
 // maxToken is the longest session token that STS returns, in bytes.
 const maxToken = 4096
 
-// maxProcessOutput is what SDKs read at most of a credential_process, in bytes. Source:
-// DefaultBufSize in credentials/processcreds of aws-sdk-go, version 1. No other SDK has less.
+// maxProcessOutput is what version 1 of the SDK for Go reads at most of a credential_process, in
+// bytes. Source: DefaultBufSize in its credentials/processcreds.
 const maxProcessOutput = 8 << 10
 
 // maxEndpointFile is what the credentials endpoint reads at most of a file: see

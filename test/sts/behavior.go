@@ -146,8 +146,8 @@ func (s *Server) SetSessionLifetime(d time.Duration) {
 	s.configure(func(o *behavior) { o.lifetime = d })
 }
 
-// SetTokenSize makes every session token n bytes long, at most the 4,096 that STS can return, as
-// session policies and tags make them longer. It must be called before the first session begins.
+// SetTokenSize makes one session token in four n bytes long, at most the 4,096 that STS can return.
+// It must be called before the first session begins.
 func (s *Server) SetTokenSize(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

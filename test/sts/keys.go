@@ -66,7 +66,7 @@ type keyring struct {
 	sessions uint64 // number of temporary keys
 	known    map[string]*key
 	swept    time.Time
-	// tokenSize is the size of all session tokens, in bytes; if it is 0, their sizes differ.
+	// tokenSize is the size of one session token in four, in bytes; 0 for none.
 	tokenSize int
 }
 
@@ -135,8 +135,8 @@ func (r keyring) secrets() iter.Seq[string] {
 const tokenHead = "!\n\torigin_ec"
 
 // derive returns the n-th credentials of a kind, in the forms of AWS: 16 characters of base32 after
-// the prefix, a secret of 40 characters of base64, a token of base64 with tokenSize or, if that is
-// 0, 600 to 900 characters.
+// the prefix, a secret of 40 characters of base64, a token of base64 with 600 to 900 characters,
+// or tokenSize.
 func (r *keyring) derive(prefix string, n uint64) Keys {
 	stream := sha3.NewSHAKE256()
 	_, _ = stream.Write(r.seed)
@@ -159,7 +159,7 @@ func (r *keyring) derive(prefix string, n uint64) Keys {
 
 // sizeOf returns the size of a session token, a multiple of four. random is different for each.
 func (r *keyring) sizeOf(random byte) int {
-	if r.tokenSize > 0 {
+	if r.tokenSize > 0 && random%4 == 0 {
 		return r.tokenSize
 	}
 	return 604 + int(random)%67*4

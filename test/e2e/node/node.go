@@ -32,7 +32,7 @@ const (
 	// startTimeout is how long etcd and the API server can take each; envtest waits for both in
 	// this order. Its own 20 s are too few for a busy machine.
 	startTimeout = "5m"
-	// tokenSize is the size of all session tokens, in bytes: the longest that STS returns, so that
+	// tokenSize is the size of one session token in four: the longest that STS returns, so that
 	// every SDK reads files of that size. Source: the API reference of STS, AssumeRole.
 	tokenSize = 4096
 )
